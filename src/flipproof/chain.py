@@ -1,0 +1,152 @@
+r"""The reverse process that encoder and decoder walk alike.
+
+In variance-exploding form a chain holds :math:`y_t = x + \sigma_t n`. With :math:`D` the prior's posterior mean and
+:math:`\rho = (\sigma_s / \sigma_t)^2`, one ancestral step is
+
+.. math:: y_s = D + \rho (y_t - D) + \sigma_s \sqrt{1 - \rho}\, z,
+
+with :math:`z` of unit variance; from no knowledge at all, :math:`\rho = 0`. A codec chooses :math:`z` to point along
+the residual :math:`x - D`. A step without :math:`z` is deterministic (DDIM),
+:math:`y_s = D + (\sigma_s / \sigma_t)(y_t - D)`.
+
+A step moves either every sample of the grid, or, when the chain grows to the next finer grid, the detail band alone:
+the three orthonormal Haar differences of each 2x2 block, about which nothing was known.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from flipproof.prior.base import Prior
+from flipproof.schedule import Level, Schedule
+
+__all__ = ["Move", "Proposal", "drive", "grid_shape", "haar_detail", "haar_merge", "walk"]
+
+FILL_SIGMA = 0.03
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A step the chain could take next.
+
+    Attributes:
+        index: Number of steps taken before.
+        source: Noise per sample before the step; infinite for samples nothing is known about.
+        target: Level after the step, as the schedule has it.
+        growing: Whether only the detail band of a finer grid moves.
+        mean: What the prior expects, with shape (B, n).
+    """
+
+    index: int
+    source: float
+    target: Level
+    growing: bool
+    mean: Tensor
+
+
+@dataclass(frozen=True)
+class Move:
+    """A step to take.
+
+    Attributes:
+        sigma: Noise per sample to reach.
+        z: Unit-variance steering noise with shape (B, n); None for a deterministic step.
+    """
+
+    sigma: float
+    z: Tensor | None
+
+
+def grid_shape(height: int, width: int, grid: int) -> tuple[int, int]:
+    """Returns the rows and columns of a grid that covers a picture."""
+    return -(-height // grid), -(-width // grid)
+
+
+def haar_detail(x: Tensor) -> Tensor:
+    """Returns the orthonormal Haar differences of the 2x2 blocks of (B, 3, 2H, 2W), as (B, 9 H W)."""
+    a, b, c, d = functional.pixel_unshuffle(x, 2).view(len(x), 3, 4, x.shape[2] // 2, -1).unbind(2)
+    return torch.stack([a + b - c - d, a - b + c - d, a - b - c + d], dim=1).flatten(1) / 2
+
+
+def haar_merge(average: Tensor, detail: Tensor) -> Tensor:
+    """Inverts: block averages (B, 3, H, W) and differences (B, 9 H W) give (B, 3, 2H, 2W)."""
+    v, h, q = (detail / 2).view(-1, 3, *average.shape[1:]).unbind(1)
+    blocks = [average + v + h + q, average + v - h - q, average - v + h - q, average - v - h + q]
+    return functional.pixel_shuffle(torch.stack(blocks, dim=2).flatten(1, 2), 2)
+
+
+def walk(
+    prior: Prior, schedule: Schedule, shape: tuple[int, int, int], device: str = "cpu"
+) -> Generator[Proposal, Move | None, Tensor]:
+    """Walks a chain: yields proposals, is sent moves, returns pictures.
+
+    The answer to a growing proposal may be None: the chain then stays on its grid for good. The answer to any other
+    may be None: the chain ends there.
+
+    Arguments:
+        prior: Denoiser.
+        schedule: Proposes levels.
+        shape: Number of pictures B and their height and width, multiples of the coarsest grid.
+        device: Where to compute.
+
+    Returns:
+        The posterior mean pictures with shape (B, 3, H, W).
+    """
+    batch, height, width = shape
+    level = schedule.first
+    rows, columns = grid_shape(height, width, level.grid)
+    mean = torch.zeros(batch, 3 * rows * columns, device=device)
+    move = yield Proposal(0, math.inf, level, False, mean)
+    y = mean.view(batch, 3, rows, columns)
+    may_grow, index = True, 1
+    if move is None:
+        return functional.interpolate(y, size=(height, width))
+    y, level = _step(y, y, math.inf, move), Level(level.grid, move.sigma)
+    while True:
+        if may_grow and (finer := schedule.grown(level)):
+            detail = haar_detail(prior.refine(y, level.sigma))
+            move = yield Proposal(index, math.inf, finer, True, detail)
+            if may_grow := move is not None:
+                y, level = haar_merge(y, _step(detail, detail, math.inf, move)), Level(finer.grid, move.sigma)
+                index += 1
+                continue
+        mean = prior.denoise(y, level.sigma)
+        move = yield Proposal(index, level.sigma, schedule.next(level), False, mean.flatten(1))
+        if move is None:
+            return _fill(prior, y, mean, level)
+        y, level = _step(y, mean, level.sigma, move), Level(level.grid, move.sigma)
+        index += 1
+
+
+def drive(steps: Generator[Proposal, Move | None, Tensor], choose: Callable[[Proposal], Move | None]) -> Tensor:
+    """Runs a walk to its end, answering every proposal with ``choose``; returns the pictures."""
+    try:
+        proposal = next(steps)
+        while True:
+            proposal = steps.send(choose(proposal))
+    except StopIteration as end:
+        pictures: Tensor = end.value
+        return pictures
+
+
+def _step(y: Tensor, mean: Tensor, sigma: float, move: Move) -> Tensor:
+    rho = (move.sigma / sigma) ** 2
+    if move.z is None:
+        return mean + math.sqrt(rho) * (y - mean)
+    return mean + rho * (y - mean) + move.sigma * math.sqrt(1 - rho) * move.z.view_as(mean)
+
+
+def _fill(prior: Prior, y: Tensor, mean: Tensor, level: Level) -> Tensor:
+    """Brings the end of a chain to full resolution: the prior invents the finer grids."""
+    sigma, grid = level.sigma, level.grid
+    while grid > 1:
+        finer = prior.refine(y, sigma)
+        y = mean = haar_merge(mean, haar_detail(finer))
+        sigma, grid = FILL_SIGMA, grid // 2
+    return mean

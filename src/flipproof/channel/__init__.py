@@ -1,0 +1,1 @@
+"""What happens to bits between encoder and decoder."""

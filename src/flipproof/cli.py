@@ -1,0 +1,137 @@
+"""The ``flipproof`` command."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from typer.exceptions import TyperException
+
+from flipproof._version import __version__
+from flipproof.errors import FlipproofError
+from flipproof.study.cli import app as study
+from flipproof.train.cli import app as train
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    help="Keep pictures alive on channels that flip bits.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=True,
+)
+app.add_typer(study, name="study")
+app.add_typer(train, name="train")
+out, err = Console(), Console(stderr=True)
+
+Source = Annotated[Path, typer.Argument(help="File to read.", show_default=False)]
+Target = Annotated[Path, typer.Argument(help="File to write.", show_default=False)]
+
+
+@app.callback(invoke_without_command=True)
+def _root(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if version:
+        out.print(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def encode(
+    picture: Source,
+    file: Target,
+    codec: Annotated[str, typer.Option(help="Codec, as in tracks[steps_per_octave=4].")] = "tracks",
+    bpp: Annotated[float | None, typer.Option(help="Bits per pixel of the whole file.", show_default=False)] = None,
+) -> None:
+    """Encode a picture."""
+    from flipproof import api
+    from flipproof.image import to_rgb
+
+    rgb = to_rgb(picture)
+    data = api.encode(rgb, codec, bpp)
+    file.write_bytes(data)
+    rate = 8 * len(data) / (rgb.shape[0] * rgb.shape[1])
+    missed = "" if bpp is None or abs(rate / bpp - 1) <= 0.01 else f"; {bpp:g} asked, the nearest below that it can use"
+    err.print(f"{file}: {len(data)} bytes, {rate:.4g} bpp{missed}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def decode(
+    file: Source,
+    picture: Target,
+    codec: Annotated[str | None, typer.Option(help="Codec of a file that is not .flip.", show_default=False)] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Fail on any noticed damage.")] = False,
+) -> None:
+    """Decode a file, however damaged, to any format Pillow writes."""
+    from PIL import Image
+
+    from flipproof import api
+
+    result = api.decode(file, codec, strict)
+    Image.fromarray(result.picture).save(picture)
+    err.print(f"{picture}: {result.status}, {result.damage}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def corrupt(
+    file: Source,
+    damaged: Target,
+    ber: Annotated[float, typer.Option(min=0, max=1, help="Probability of a flip for every bit.")] = 1e-3,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed, other flips.")] = 0,
+) -> None:
+    """Flip random bits of any file, header included."""
+    from flipproof.channel.bsc import BinarySymmetricChannel
+    from flipproof.seeds import generator
+
+    data = file.read_bytes()
+    received = BinarySymmetricChannel(ber).corrupt(data, generator(purpose="corrupt", seed=seed))
+    damaged.write_bytes(received)
+    flips = (int.from_bytes(data, "big") ^ int.from_bytes(received, "big")).bit_count()
+    err.print(f"{damaged}: {flips} of {8 * len(data)} bits flipped", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def info(file: Source) -> None:
+    """Show what is in a .flip file, field by field, with bit counts."""
+    from flipproof.info import describe
+
+    for table in describe(file.read_bytes()):
+        out.print(_table(*table))
+
+
+@app.command()
+def codecs() -> None:
+    """List the codecs and their parameters."""
+    from flipproof.info import list_codecs
+
+    out.print(_table("codecs", ("codec", "parameters", "what it is"), list_codecs()))
+
+
+def main() -> None:
+    """Runs the command; expected failures are one line on standard error and exit code 2."""
+    try:
+        sys.exit(app(standalone_mode=False))
+    except TyperException as error:
+        _fail(error.format_message())
+    except typer.Abort:
+        _fail("interrupted")
+    except OSError as error:
+        _fail(f"{error.filename or 'input or output'}: {error.strerror or error}")
+    except (FlipproofError, ValueError) as error:
+        _fail(str(error))
+
+
+def _fail(message: str) -> None:
+    if message:
+        err.print(f"flipproof: {message.splitlines()[0]}", style="red", highlight=False, markup=False, soft_wrap=True)
+    sys.exit(2)
+
+
+def _table(title: str, columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> Table:
+    table = Table(*columns, title=title, title_justify="left")
+    for row in rows:
+        table.add_row(*row)
+    return table

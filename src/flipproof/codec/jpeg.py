@@ -1,0 +1,89 @@
+"""JPEG through Pillow, the baseline everyone knows."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from flipproof.codec.base import Codec
+from flipproof.errors import ImageError, RateError, SpecError
+from flipproof.image import PILLOW_ERRORS, ImageLike, RgbImage, check_size, to_rgb
+from flipproof.result import Damage, DecodeResult, Status
+
+__all__ = ["JpegCodec"]
+
+
+@dataclass(frozen=True)
+class JpegCodec(Codec):
+    """Baseline JPEG with optimised Huffman tables and 4:2:0 chroma.
+
+    A damaged file is decoded strictly: where libjpeg reports an error or the data ends early, there is no picture.
+    libjpeg conceals many damages without a report, so ``ok`` does not mean undamaged: JPEG has no checksum.
+
+    Attributes:
+        quality: 1 (smallest) to 95.
+        bpp: Whole-file rate in bits per pixel; takes the highest quality not above it. Overrides ``quality``.
+    """
+
+    name: ClassVar[str] = "jpeg"
+    quality: int = 75
+    bpp: float | None = None
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.quality <= 95:
+            raise SpecError(f"jpeg: expected quality from 1 to 95, got {self.quality}")
+        if self.bpp is not None and not self.bpp > 0:
+            raise SpecError(f"jpeg: expected bpp above 0, got {self.bpp}")
+
+    def encode(self, image: ImageLike) -> bytes:  # noqa: D102 (inherited)
+        rgb = to_rgb(image)
+        if self.bpp is None:
+            return _save(rgb, self.quality)
+        pixels = rgb.shape[0] * rgb.shape[1]
+        data = _largest(lambda quality: _save(rgb, quality), int(self.bpp * pixels / 8))
+        if 8 * len(data) > self.bpp * pixels:
+            raise RateError(f"jpeg: {self.bpp:g} bpp is too low here: quality 1 needs {8 * len(data) / pixels:.3g} bpp")
+        return data
+
+    def decode_many(self, files: Sequence[bytes]) -> list[DecodeResult]:  # noqa: D102 (inherited)
+        return [_load(data) for data in files]
+
+
+def _save(rgb: RgbImage, quality: int) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(rgb).save(buffer, "JPEG", quality=quality, optimize=True)
+    return buffer.getvalue()
+
+
+def _largest(save: Callable[[int], bytes], budget: int) -> bytes:
+    """Bisects for the highest quality whose file fits the budget in bytes; quality 1 if none does."""
+    best, low, high = save(1), 1, 95
+    while low < high:
+        middle = (low + high + 1) // 2
+        data = save(middle)
+        if len(data) <= budget:
+            best, low = data, middle
+        else:
+            high = middle - 1
+    return best
+
+
+def _load(data: bytes) -> DecodeResult:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            image = Image.open(io.BytesIO(data), formats=["JPEG"])
+            check_size(image.height, image.width)
+            pixels = np.asarray(image.convert("RGB"))
+    except UnidentifiedImageError:
+        return DecodeResult(None, Status.FAILED, codec="jpeg", error="no JPEG header found")
+    except (ImageError, *PILLOW_ERRORS) as error:
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        return DecodeResult(None, Status.FAILED, codec="jpeg", error=reason)
+    return DecodeResult(pixels, Status.OK, Damage(), "jpeg")

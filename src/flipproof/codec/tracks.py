@@ -1,0 +1,95 @@
+r"""The default codec: tracks, a budget that follows the information, a resolution that grows with the rate.
+
+At every step the encoder measures the residual :math:`r = x - D` and spends as many tracks as the step needs,
+
+.. math:: M = \beta \frac{|r|^2}{c_B^2} \left( \frac{1}{\sigma_s^2} - \frac{1}{\sigma_t^2} \right).
+
+The chain starts on a coarse grid and moves to the next finer one when its noise falls under a threshold. It ends
+where the file is full: the last step's :math:`\sigma_s` is the one its remaining tracks pay for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from flipproof.bits import BitReader
+from flipproof.codec.rcc import ChainCodec, Script, pad, to_tensor
+from flipproof.codec.tracks_draft import Draft, read_tracks_script, smallest_file
+from flipproof.errors import RateError, SpecError
+from flipproof.image import ImageLike, to_rgb
+from flipproof.schedule import GrownSchedule
+
+__all__ = ["TracksCodec"]
+
+DEFAULT_BPP = 0.25
+DEFAULT_LEAST = 160
+MOST_COARSE = 64
+LEAST_ROWS = 4
+
+
+@dataclass(frozen=True)
+class TracksCodec(ChainCodec):
+    """flipproof's own codec.
+
+    Attributes:
+        bpp: Whole-file rate in bits per pixel, header and protection included. Where the picture cannot use so many
+            bits the file is smaller. None means 0.25, and at least 160 bytes.
+        steps_per_octave: Steps in which the noise halves, 1 to 7: more save bits and cost time.
+        track_bits: Index bits of the longest tracks, 0 to 15: longer tracks save bits, shorter ones lose less per flip.
+        threshold: Noise per sample at which the chain moves to a finer grid, from 1/16 to 31/16 in sixteenths.
+        protected_grid: Steps on grids of this factor and coarser are protected by the strong code; 0 protects none.
+        device: Where to compute: cpu or cuda.
+    """
+
+    name: ClassVar[str] = "tracks"
+    bpp: float | None = None
+    steps_per_octave: int = 3
+    track_bits: int = 8
+    threshold: float = 0.625
+    protected_grid: int = 8
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        code = self.threshold * 16
+        for name, legal, expected in (
+            ("bpp", self.bpp is None or 0 < self.bpp <= 24, "above 0, at most 24"),
+            ("steps_per_octave", 1 <= self.steps_per_octave <= 7, "from 1 to 7"),
+            ("track_bits", 0 <= self.track_bits <= 15, "from 0 to 15"),
+            ("threshold", code == int(code) and 1 <= code < 32, "a multiple of 1/16 from 1/16 to 31/16"),
+            ("protected_grid", self.protected_grid >= 0, "0 or more"),
+        ):
+            if not legal:
+                raise SpecError(f"tracks: expected {name} {expected}, got {getattr(self, name)}")
+
+    def encode(self, image: ImageLike) -> bytes:  # noqa: D102 (inherited)
+        rgb = to_rgb(image)
+        height, width, _ = rgb.shape
+        schedule = GrownSchedule(_coarsest(height, width), self.threshold, self.steps_per_octave)
+        draft = Draft(schedule, (height, width), self._target(height, width), self.track_bits, self.protected_grid)
+        draft.steer_to(pad(to_tensor(rgb).to(self.device), schedule.coarsest), self.prior)
+        return self.assemble(draft.fields(), draft.script(), draft.bits)
+
+    @classmethod
+    def read_script(cls, reader: BitReader, height: int, width: int) -> Script:  # noqa: D102 (inherited)
+        return read_tracks_script(reader, height, width)
+
+    def _target(self, height: int, width: int) -> int:
+        """Returns the size of the file to make, in bytes."""
+        if self.bpp is None:
+            return max(DEFAULT_LEAST, int(DEFAULT_BPP * height * width / 8))
+        target, least = int(self.bpp * height * width / 8), smallest_file()
+        if target < least:
+            raise RateError(
+                f"tracks: {self.bpp:g} bpp of {width}x{height} is {target} bytes; expected at least {least} "
+                f"({8 * least / (height * width):.3g} bpp)"
+            )
+        return target
+
+
+def _coarsest(height: int, width: int) -> int:
+    """Returns the coarsest grid that still has a few rows and columns."""
+    grid = 1
+    while grid < MOST_COARSE and min(height, width) >= 2 * grid * LEAST_ROWS:
+        grid *= 2
+    return grid

@@ -1,0 +1,275 @@
+"""A tracks file in the making: what each step wants, what still fits, and the header that says so.
+
+Header fields after the common ones: the schedule, the number of steps and how many of them are protected, the grid the
+chain ends on, noise and tracks of the last step, then the tracks of all steps before it, quantised to quarter octaves,
+the first two on 7 bits each and the others as differences, which hover around 1.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from flipproof import container
+from flipproof.bits import BitArray, BitReader, BitWriter
+from flipproof.chain import Move, Proposal, drive, grid_shape, haar_detail, walk
+from flipproof.codebook.rotated import RotatedCodebook
+from flipproof.codec.rcc import COMMON_BITS, Script, Step
+from flipproof.errors import HeaderError
+from flipproof.prior.base import Prior
+from flipproof.protocol.tracks import TracksProtocol
+from flipproof.schedule import GrownSchedule, Level
+from flipproof.selection.base import steer
+from flipproof.selection.tracks import capture, select_tracks, track_bits
+
+__all__ = ["Draft", "TrackStep", "read_tracks_script", "smallest_file"]
+
+BUDGET_SCALE = 0.8
+"""Tracks spent over tracks that the information asks for; less than 1 lets the chain run a little ahead."""
+GROWTH_RESERVE = 1.0
+"""A chain grows only if it can afford the new band and then this many times its bits."""
+SIGMA_LEAST = 0.015
+"""Noise under which the shipped prior has nothing left to say."""
+MOST_STEPS = 63
+SIGMA_TOP, SIGMA_OCTAVES, SIGMA_BITS = 16.0, 12, 12
+TRACKS_BITS = 22
+FIXED_BITS = 3 + 5 + 3 + 4 + 6 + 6 + 3 + SIGMA_BITS + TRACKS_BITS
+
+
+@dataclass(frozen=True)
+class TrackStep(Step):
+    """A step of tracks.
+
+    Attributes:
+        protocol: How its selection is written.
+        code: Its number of tracks as the header has it, in quarter octaves.
+    """
+
+    protocol: TracksProtocol
+    code: int = 0
+
+
+@dataclass
+class Draft:
+    """Steps written so far towards a file of a given size.
+
+    Attributes:
+        schedule: Proposes the levels.
+        size: Rows and columns of the picture.
+        target: Bytes the file may have.
+        track_bits: Index bits of the longest tracks.
+        protected_grid: Grids of this factor and coarser are protected; 0 for none.
+    """
+
+    schedule: GrownSchedule
+    size: tuple[int, int]
+    target: int
+    track_bits: int
+    protected_grid: int
+    steps: list[TrackStep] = field(default_factory=list)
+    bits: list[BitArray] = field(default_factory=list)
+    _full: bool = False
+
+    @torch.inference_mode()
+    def steer_to(self, x: Tensor, prior: Prior) -> None:
+        """Walks the chain towards a padded picture (1, 3, H, W), taking every step that fits."""
+        mask = x.new_zeros(1, 1, *x.shape[2:])
+        mask[:, :, : self.size[0], : self.size[1]] = 1
+
+        def choose(proposal: Proposal) -> Move | None:
+            if self._full or len(self.steps) == MOST_STEPS or proposal.target.sigma < SIGMA_LEAST:
+                return None
+            residual = _residual(x, mask, proposal)
+            step = self._fit(proposal, max(float(residual.square().sum()), 1e-9))
+            return self._take(step, proposal, residual) if step else None
+
+        drive(walk(prior, self.schedule, (1, *x.shape[2:]), x.device.type), choose)
+
+    def script(self) -> Script:
+        """Returns the script of the steps so far."""
+        return Script(*self.size, self.schedule, tuple(self.steps), self._protected(self.steps))
+
+    def fields(self) -> BitWriter:
+        """Returns the codec's own header fields for the steps so far."""
+        writer, last = BitWriter(), self.steps[-1]
+        writer.write("coarsest grid (log2)", _log2(self.schedule.coarsest), 3)
+        writer.write("growth threshold (1/16)", int(16 * self.schedule.threshold), 5)
+        writer.write("steps per octave", self.schedule.steps_per_octave, 3)
+        writer.write("longest track (log2)", self.track_bits, 4)
+        writer.write("steps", len(self.steps), 6)
+        writer.write("protected steps", self._protected(self.steps), 6)
+        writer.write("finest grid (log2)", _log2(last.level.grid), 3)
+        writer.write("last sigma", _sigma_code(last.level.sigma), SIGMA_BITS)
+        writer.write("last tracks", last.protocol.tracks, TRACKS_BITS)
+        _write_codes(writer, self.steps[:-1])
+        return writer
+
+    def _fit(self, proposal: Proposal, energy: float) -> TrackStep | None:
+        """Returns the step to take: as wished, or the last one with all that is left, or None."""
+        step = _wish(proposal, energy, self.track_bits)
+        spent = self._size_with(step)
+        if proposal.growing and spent + GROWTH_RESERVE * step.bits / 8 > self.target:
+            return None
+        if spent < self.target:
+            return step
+        self._full = True
+        tracks = self._most_tracks(proposal)
+        return _last(proposal, energy, tracks, self.track_bits) if tracks else None
+
+    def _take(self, step: TrackStep, proposal: Proposal, residual: Tensor) -> Move:
+        codebook = RotatedCodebook(residual.shape[1], proposal.index)
+        selection = select_tracks(codebook.analyse(residual), step.protocol.tracks, step.protocol.index_bits)
+        self.steps.append(step)
+        self.bits.append(step.protocol.write(selection))
+        return Move(step.level.sigma, steer(codebook, selection))
+
+    def _size_with(self, step: TrackStep) -> int:
+        """Returns the bytes of the file if it ended with one more step."""
+        steps = [*self.steps, step]
+        safe = -(-sum(s.bits for s in steps[: self._protected(steps)]) // 8)
+        total = -(-sum(s.bits for s in steps) // 8)
+        return container.packed_size(_fields_size(self.steps), safe, total - safe)
+
+    def _most_tracks(self, proposal: Proposal) -> int:
+        """Returns the most tracks one last step can have."""
+        size = proposal.mean.shape[1]
+
+        def bytes_with(tracks: int) -> int:
+            protocol = _protocol(size, tracks, self.track_bits)
+            return self._size_with(TrackStep(proposal.target, proposal.growing, protocol))
+
+        return bisect_right(range(1, min(size, 2**TRACKS_BITS - 1) + 1), self.target, key=bytes_with)
+
+    def _protected(self, steps: list[TrackStep]) -> int:
+        return sum(step.level.grid >= self.protected_grid for step in steps) if self.protected_grid else 0
+
+
+def smallest_file() -> int:
+    """Returns the bytes of header and protection of a file with one step of a few bits."""
+    return container.packed_size(_fields_size([]), 2, 0)
+
+
+def read_tracks_script(reader: BitReader, height: int, width: int) -> Script:
+    """Reads the header fields of a tracks file.
+
+    Raises:
+        HeaderError: They describe no possible chain.
+    """
+    coarsest = 1 << reader.read("coarsest grid (log2)", 3)
+    threshold = reader.read("growth threshold (1/16)", 5) / 16
+    per_octave = reader.read("steps per octave", 3)
+    most = reader.read("longest track (log2)", 4)
+    count = reader.read("steps", 6)
+    protected = reader.read("protected steps", 6)
+    finest = 1 << reader.read("finest grid (log2)", 3)
+    sigma = SIGMA_TOP * 2 ** (-reader.read("last sigma", SIGMA_BITS) * SIGMA_OCTAVES / 2**SIGMA_BITS)
+    last = reader.read("last tracks", TRACKS_BITS)
+    if not (per_octave and threshold and count and last and finest <= coarsest and protected <= count):
+        raise HeaderError("the header describes no possible chain")
+    schedule = GrownSchedule(coarsest, threshold, per_octave)
+    budgets = [*(_budget(code) for code in _read_codes(reader, count - 1)), last]
+    steps: list[Step] = []
+    for (level, growing), tracks in zip(_path(schedule, finest), budgets, strict=False):
+        size = _band_size(height, width, coarsest, level.grid, growing)
+        steps.append(Step(level, growing, _protocol(size, min(tracks, size), most)))
+    end = steps[-1]
+    steps[-1] = Step(Level(end.level.grid, sigma), end.growing, end.protocol)
+    return Script(height, width, schedule, tuple(steps), protected)
+
+
+def _path(schedule: GrownSchedule, finest: int) -> Iterator[tuple[Level, bool]]:
+    """Yields the levels of a chain that stops growing at a grid, and whether each is reached by growing."""
+    level, growing = schedule.first, False
+    while True:
+        yield level, growing
+        finer = schedule.grown(level) if level.grid > finest else None
+        level, growing = finer or schedule.next(level), finer is not None
+
+
+def _residual(x: Tensor, mask: Tensor, proposal: Proposal) -> Tensor:
+    """Returns x - D on the proposal's band as (1, n), zero where there is only padding."""
+    grid = proposal.target.grid
+    truth, real = functional.avg_pool2d(x, grid), functional.max_pool2d(mask, grid)
+    if proposal.growing:
+        truth, real = haar_detail(truth), functional.max_pool2d(real, 2)
+    difference = (truth.flatten(1) - proposal.mean).view(-1, *real.shape[2:])
+    return (difference * real[0]).view(1, -1)
+
+
+def _wish(proposal: Proposal, energy: float, most: int) -> TrackStep:
+    """Returns the step that moves the chain to the proposed level."""
+    size = proposal.mean.shape[1]
+    gain = BUDGET_SCALE * energy * (proposal.target.sigma**-2 - proposal.source**-2)
+    bits = most
+    for _ in range(3):
+        code = max(0, round(4 * math.log2(max(1.0, gain / capture(bits) ** 2))))
+        protocol = _protocol(size, min(_budget(code), size), most)
+        bits = protocol.index_bits
+    return TrackStep(proposal.target, proposal.growing, protocol, code)
+
+
+def _last(proposal: Proposal, energy: float, tracks: int, most: int) -> TrackStep:
+    """Returns the step that takes the given tracks, to the level they pay for."""
+    protocol = _protocol(proposal.mean.shape[1], tracks, most)
+    precision = proposal.source**-2 + tracks * capture(protocol.index_bits) ** 2 / (BUDGET_SCALE * energy)
+    sigma = min(max(precision**-0.5, proposal.target.sigma), 0.999 * proposal.source)
+    code = _sigma_code(sigma)
+    sigma = SIGMA_TOP * 2 ** (-code * SIGMA_OCTAVES / 2**SIGMA_BITS)
+    return TrackStep(Level(proposal.target.grid, sigma), proposal.growing, protocol)
+
+
+def _protocol(size: int, tracks: int, most: int) -> TracksProtocol:
+    return TracksProtocol(tracks, track_bits(size, tracks, most))
+
+
+def _band_size(height: int, width: int, coarsest: int, grid: int, growing: bool) -> int:
+    """Returns the number of samples a step moves: of the whole grid, or of its detail band."""
+    rows, columns = grid_shape(height, width, coarsest)
+    samples = 3 * rows * columns * (coarsest // grid) ** 2
+    return samples * 3 // 4 if growing else samples
+
+
+def _budget(code: int) -> int:
+    return round(2 ** (code / 4))
+
+
+def _write_codes(writer: BitWriter, steps: list[TrackStep]) -> None:
+    for index, step in enumerate(steps):
+        if index < 2:
+            writer.write("tracks (quarter octaves)", step.code, 7)
+        else:
+            writer.write_signed("tracks (quarter octaves, growth over 1)", step.code - steps[index - 1].code - 1)
+
+
+def _read_codes(reader: BitReader, count: int) -> Iterator[int]:
+    code = 0
+    for index in range(count):
+        if index > 1:
+            code += 1 + reader.read_signed("tracks (quarter octaves, growth over 1)")
+        else:
+            code = reader.read("tracks (quarter octaves)", 7)
+        if not 0 <= code < 128:
+            raise HeaderError(f"expected a budget code from 0 to 127, got {code}")
+        yield code
+
+
+def _fields_size(before_last: list[TrackStep]) -> int:
+    """Returns the bytes of all header fields of a file whose last step follows these."""
+    writer = BitWriter()
+    _write_codes(writer, before_last)
+    return -(-(COMMON_BITS + FIXED_BITS + writer.bits) // 8)
+
+
+def _sigma_code(sigma: float) -> int:
+    code = round(math.log2(SIGMA_TOP / sigma) * 2**SIGMA_BITS / SIGMA_OCTAVES)
+    return min(max(0, code), 2**SIGMA_BITS - 1)
+
+
+def _log2(power: int) -> int:
+    return power.bit_length() - 1

@@ -1,0 +1,187 @@
+r"""Turbo-DDCM (https://arxiv.org/abs/2511.06424) and Robust Turbo-DDCM (https://arxiv.org/abs/2604.05743).
+
+Every coded step takes the M atoms of largest absolute inner product with the residual, each with its sign; the sum is
+scaled to unit variance. Of T levels the first is known noise, the next T - 1 - N steps are coded with the same M each,
+and the last N carry no bits and are deterministic. Turbo-DDCM writes the indices of a step as one lexicographic rank,
+the robust variant writes each alone; nothing else differs.
+
+The published codecs live in the latent space of Stable Diffusion. These run on one grid of the pixel-space prior, with
+a geometric schedule; the coarser the grid, the fewer bits the chain needs and the less detail it can show.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from flipproof import container
+from flipproof.bits import BitArray, BitReader, BitWriter
+from flipproof.chain import Move, Proposal, drive, walk
+from flipproof.codebook.rotated import RotatedCodebook
+from flipproof.codec.rcc import COMMON_BITS, ChainCodec, Script, Step, pad, padded_size, start_noise, to_tensor
+from flipproof.errors import HeaderError, RateError, SpecError
+from flipproof.image import ImageLike, to_rgb
+from flipproof.protocol.base import SelectionProtocol
+from flipproof.protocol.independent import IndependentProtocol
+from flipproof.protocol.lexicographic import LexicographicProtocol
+from flipproof.schedule import FixedSchedule
+from flipproof.selection.base import steer
+from flipproof.selection.turbo import select_turbo
+
+__all__ = ["RobustTurboDDCM", "TurboDDCM"]
+
+FIXED_BITS = 10 + 10 + 20 + 16 + 3 + 10 + 10
+SIGMA_UNIT = 1 / 128
+FINEST_RATE = ((0.5, 1), (0.15, 2))
+"""Rates in bits per pixel from which the finer grids pay; grid 4 below."""
+
+
+@dataclass(frozen=True)
+class TurboDDCM(ChainCodec):
+    """Turbo-DDCM with lexicographic ranks.
+
+    Attributes:
+        bpp: Whole-file rate in bits per pixel, header included; sets M. Ignored if ``count`` is given.
+        count: Atoms M per coded step; None follows from ``bpp``.
+        steps: Levels T, 3 to 1000.
+        atoms: Codebook size K, at most 2^20 - 1; cut to the number of samples where the grid has fewer.
+        free_steps: Last steps N without bits, at most T - 2.
+        grid: Averaging factor of the grid, 1 to 64, a power of two; None follows from ``bpp``.
+        sigma_max: Noise of the first level, in steps of 1/128 up to 7.99.
+        sigma_min: Noise of the last level.
+        device: Where to compute: cpu or cuda.
+    """
+
+    name: ClassVar[str] = "turbo-ddcm"
+    bpp: float = 0.1
+    count: int | None = None
+    steps: int = 30
+    atoms: int = 16384
+    free_steps: int = 5
+    grid: int | None = None
+    sigma_max: float = 4.0
+    sigma_min: float = 0.125
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        grids = [1 << i for i in range(7)]
+        for name, legal, expected in (
+            ("bpp", 0 < self.bpp <= 24, "above 0, at most 24"),
+            ("count", self.count is None or 1 <= self.count < 2**16, "from 1 to 65535"),
+            ("steps", 3 <= self.steps <= 1000, "from 3 to 1000"),
+            ("atoms", 2 <= self.atoms < 2**20, "from 2 to 1048575"),
+            ("free_steps", 0 <= self.free_steps <= self.steps - 2, "from 0 to steps - 2"),
+            ("grid", self.grid is None or self.grid in grids, "a power of two from 1 to 64"),
+            ("sigma_max", SIGMA_UNIT < self.sigma_max < 8, "above 1/128 and below 8"),
+            ("sigma_min", SIGMA_UNIT <= self.sigma_min < self.sigma_max, "from 1/128 to sigma_max"),
+        ):
+            if not legal:
+                raise SpecError(f"{self.name}: expected {name} {expected}, got {getattr(self, name)}")
+
+    @staticmethod
+    def protocol(atoms: int, count: int) -> SelectionProtocol:
+        """Returns how a step is written."""
+        return LexicographicProtocol(atoms, count)
+
+    @torch.inference_mode()
+    def encode(self, image: ImageLike) -> bytes:  # noqa: D102 (inherited)
+        rgb = to_rgb(image)
+        height, width, _ = rgb.shape
+        grid = self.grid or _grid_for(self.bpp)
+        schedule = FixedSchedule(grid, _quantised(self.sigma_max), _quantised(self.sigma_min), self.steps)
+        samples = _samples(height, width, grid)
+        atoms = min(self.atoms, samples)
+        count = min(self.count or self._count_for(height, width, atoms), atoms)
+        script = self._script(height, width, schedule, atoms, count, self.free_steps)
+        x = pad(to_tensor(rgb).to(self.device), grid)
+        target = torch.nn.functional.avg_pool2d(x, grid).flatten(1)
+        bits: list[BitArray] = []
+
+        def choose(proposal: Proposal) -> Move | None:
+            if proposal.index >= len(script.steps):
+                return None
+            step = script.steps[proposal.index]
+            if step.protocol is None:
+                return Move(step.level.sigma, start_noise(1, samples).to(self.device) if not proposal.index else None)
+            codebook = RotatedCodebook(samples, proposal.index)
+            selection = select_turbo(codebook.analyse(target - proposal.mean), atoms, count)
+            bits.append(step.protocol.write(selection))
+            return Move(step.level.sigma, steer(codebook, selection))
+
+        drive(walk(self.prior, schedule, (1, *x.shape[2:]), self.device), choose)
+        return self.assemble(_fields(schedule, atoms, count, self.free_steps), script, bits)
+
+    @classmethod
+    def read_script(cls, reader: BitReader, height: int, width: int) -> Script:  # noqa: D102 (inherited)
+        steps, free = reader.read("steps T", 10), reader.read("free steps N", 10)
+        atoms, count = reader.read("atoms K", 20), reader.read("atoms per step M", 16)
+        grid = 1 << reader.read("grid (log2)", 3)
+        high, low = (reader.read(f"{end} sigma (1/128)", 10) * SIGMA_UNIT for end in ("first", "last"))
+        possible = steps >= 3 and free <= steps - 2 and 1 <= count <= atoms <= _samples(height, width, grid)
+        if not (possible and 0 < low < high):
+            raise HeaderError("the header describes no possible chain")
+        return cls._script(height, width, FixedSchedule(grid, high, low, steps), atoms, count, free)
+
+    @classmethod
+    def _script(cls, height: int, width: int, schedule: FixedSchedule, atoms: int, count: int, free: int) -> Script:
+        protocol, level = cls.protocol(atoms, count), schedule.first
+        steps = [Step(level, False, None)]
+        for index in range(1, schedule.steps):
+            level = schedule.next(level)
+            steps.append(Step(level, False, protocol if index < schedule.steps - free else None))
+        return Script(height, width, schedule, tuple(steps))
+
+    def _count_for(self, height: int, width: int, atoms: int) -> int:
+        """Returns the largest M whose file stays within the rate."""
+        coded = self.steps - 1 - self.free_steps
+        header = container.packed_size(-(-(COMMON_BITS + FIXED_BITS) // 8), 0, 0)
+        budget = int(self.bpp * height * width / 8) - header
+        top = min(atoms, 2**16 - 1) // 2 + 1
+        count = bisect_right(range(1, top + 1), 8 * budget, key=lambda m: coded * self.protocol(atoms, m).bits)
+        if not count:
+            least = header + -(-coded * self.protocol(atoms, 1).bits // 8)
+            raise RateError(
+                f"{self.name}: {self.bpp:g} bpp of {width}x{height} is {budget + header} bytes; "
+                f"expected at least {least} ({8 * least / (height * width):.3g} bpp)"
+            )
+        return count
+
+
+@dataclass(frozen=True)
+class RobustTurboDDCM(TurboDDCM):
+    """Turbo-DDCM with every index on its own; parameters as for :class:`TurboDDCM`."""
+
+    name: ClassVar[str] = "robust-turbo-ddcm"
+
+    @staticmethod
+    def protocol(atoms: int, count: int) -> SelectionProtocol:
+        """Returns how a step is written."""
+        return IndependentProtocol(atoms, count)
+
+
+def _fields(schedule: FixedSchedule, atoms: int, count: int, free: int) -> BitWriter:
+    writer = BitWriter()
+    writer.write("steps T", schedule.steps, 10)
+    writer.write("free steps N", free, 10)
+    writer.write("atoms K", atoms, 20)
+    writer.write("atoms per step M", count, 16)
+    writer.write("grid (log2)", schedule.grid.bit_length() - 1, 3)
+    writer.write("first sigma (1/128)", round(schedule.sigma_max / SIGMA_UNIT), 10)
+    writer.write("last sigma (1/128)", round(schedule.sigma_min / SIGMA_UNIT), 10)
+    return writer
+
+
+def _grid_for(bpp: float) -> int:
+    return next((grid for rate, grid in FINEST_RATE if bpp >= rate), 4)
+
+
+def _quantised(sigma: float) -> float:
+    return round(sigma / SIGMA_UNIT) * SIGMA_UNIT
+
+
+def _samples(height: int, width: int, grid: int) -> int:
+    rows, columns = padded_size(height, width, grid)
+    return 3 * (rows // grid) * (columns // grid)

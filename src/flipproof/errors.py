@@ -1,0 +1,93 @@
+"""Every exception flipproof raises on purpose.
+
+    FlipproofError
+    ├── ImageError            the picture given cannot be coded
+    ├── SpecError             a codec, channel or study spelled wrongly (ValueError)
+    │   └── UnknownNameError  no such codec, channel, metric, prior or photograph
+    ├── RateError             the asked rate cannot be reached
+    ├── DecodeError           the bytes hold no picture that can be shown
+    │   ├── NotFlipError      nothing like a .flip magic at the start
+    │   └── HeaderError       the header is damaged beyond repair, or claims the impossible
+    ├── DamagedError          strict decoding met damage; carries the DecodeResult
+    ├── WeightsError          weights are missing, or are not the ones the file asks for
+    └── MissingExtraError     an optional dependency is not installed; says how to get it
+
+Misuse and undecodable bytes are exceptions. Damage that still leaves a picture is a
+:class:`flipproof.result.DecodeResult`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from flipproof.result import DecodeResult
+
+__all__ = [
+    "DamagedError",
+    "DecodeError",
+    "FlipproofError",
+    "HeaderError",
+    "ImageError",
+    "MissingExtraError",
+    "NotFlipError",
+    "RateError",
+    "SpecError",
+    "UnknownNameError",
+    "WeightsError",
+]
+
+
+class FlipproofError(Exception):
+    """Base of everything flipproof raises on purpose; its text is one line."""
+
+
+class ImageError(FlipproofError):
+    """The picture cannot be read, or its shape, type or size is out of range."""
+
+
+class SpecError(FlipproofError, ValueError):
+    """A specification such as ``tracks[bpp=0.1]`` is malformed or has a bad parameter."""
+
+
+class UnknownNameError(SpecError):
+    """No codec, channel, metric, prior or photograph goes by this name."""
+
+    def __init__(self, kind: str, name: str, known: list[str]) -> None:
+        super().__init__(f"unknown {kind} {name!r}; known: {', '.join(known)}")
+        self.name = name
+
+
+class RateError(FlipproofError):
+    """The asked rate lies outside what the codec can reach for this picture."""
+
+
+class DecodeError(FlipproofError):
+    """The bytes hold no picture that can be shown."""
+
+
+class NotFlipError(DecodeError):
+    """The bytes do not start with anything close to the ``.flip`` magic."""
+
+
+class HeaderError(DecodeError):
+    """The header is damaged beyond repair, or what it claims is out of bounds."""
+
+
+class DamagedError(FlipproofError):
+    """Strict decoding met damage; :attr:`result` holds what could be decoded."""
+
+    def __init__(self, message: str, result: DecodeResult) -> None:
+        super().__init__(message)
+        self.result = result
+
+
+class WeightsError(FlipproofError):
+    """Weights are missing, fail their checksum, or are not the ones the file was made with."""
+
+
+class MissingExtraError(FlipproofError, ImportError):
+    """An optional dependency is missing; the text names the exact install command."""
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(f"{package} is not installed; run: pip install 'flipproof[{extra}]'")

@@ -1,0 +1,1 @@
+"""How close a decoded picture is."""

@@ -1,0 +1,1 @@
+"""How selections become bits."""

@@ -1,0 +1,114 @@
+"""Codecs, channels and metrics by name, and their spelling ``name[parameter=value,...]``.
+
+Names come from the entry-point groups ``flipproof.codecs``, ``flipproof.channels`` and ``flipproof.metrics``, so other
+packages can add theirs; nothing is imported before it is asked for.
+
+Example:
+    >>> codec("jpeg[quality=30]")
+    JpegCodec(quality=30, bpp=None)
+    >>> parse("bsc[bit_error_rate=1e-3]")
+    ('bsc', {'bit_error_rate': '1e-3'})
+"""
+
+from __future__ import annotations
+
+import re
+import types
+from collections.abc import Callable
+from dataclasses import fields
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING, Any, Union, get_args, get_origin, get_type_hints
+
+from flipproof.errors import SpecError, UnknownNameError
+
+if TYPE_CHECKING:
+    from flipproof.channel.base import Channel
+    from flipproof.codec.base import Codec
+
+__all__ = ["build", "channel", "codec", "names", "parse"]
+
+_SPEC = re.compile(r"\s*([A-Za-z0-9_.:/+-]+)\s*(?:\[(.*)\])?\s*")
+
+
+def names(kind: str) -> list[str]:
+    """Returns the sorted names of a kind: ``codecs``, ``channels`` or ``metrics``."""
+    return sorted(_entries(kind))
+
+
+def codec(spec: str, **overrides: object) -> Codec:
+    """Builds a codec from its spelling; ``overrides`` that are not None win over the spelling.
+
+    Raises:
+        SpecError: Malformed spelling, unknown name or parameter, or a value out of range.
+    """
+    made: Codec = build("codecs", spec, **overrides)
+    return made
+
+
+def channel(spec: str) -> Channel:
+    """Builds a channel from its spelling.
+
+    Raises:
+        SpecError: As for :func:`codec`.
+    """
+    made: Channel = build("channels", spec)
+    return made
+
+
+def build(kind: str, spec: str, **overrides: object) -> Any:  # noqa: ANN401
+    """Builds the dataclass a spelling names, converting each value to its field's type.
+
+    Raises:
+        SpecError: As for :func:`codec`.
+    """
+    name, texts = parse(spec)
+    entries = _entries(kind)
+    if name not in entries:
+        raise UnknownNameError(kind.removesuffix("s"), name, sorted(entries))
+    made: Callable[..., Any] = entries[name].load()
+    hints = get_type_hints(made)
+    known = {f.name: hints[f.name] for f in fields(made)}  # type: ignore[arg-type]
+    given = {key: value for key, value in overrides.items() if value is not None}
+    for key in [*texts, *given]:
+        if key not in known:
+            raise SpecError(f"{name} has no parameter {key!r}; it has: {', '.join(known) or 'none'}")
+    values = {key: _convert(name, key, text, known[key]) for key, text in texts.items()}
+    return made(**(values | given))
+
+
+def parse(spec: str) -> tuple[str, dict[str, str]]:
+    """Splits a spelling into its name and parameter texts.
+
+    Raises:
+        SpecError: The spelling is malformed.
+    """
+    match = _SPEC.fullmatch(spec)
+    if not match:
+        raise SpecError(f"expected name[parameter=value,...], got {spec!r}")
+    parameters: dict[str, str] = {}
+    for item in filter(None, (match[2] or "").split(",")):
+        key, equals, value = (part.strip() for part in item.partition("="))
+        if not (key and equals and value) or key in parameters:
+            raise SpecError(f"expected parameter=value once each in {spec!r}, got {item!r}")
+        parameters[key] = value
+    return match[1], parameters
+
+
+@cache
+def _entries(kind: str) -> dict[str, EntryPoint]:
+    return {entry.name: entry for entry in entry_points(group=f"flipproof.{kind}")}
+
+
+def _convert(name: str, key: str, text: str, hint: type) -> object:
+    """Reads a value as its field's type; ``none`` is None where the field allows it."""
+    options = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+    if type(None) in options and text.lower() == "none":
+        return None
+    target = next(option for option in options if option is not type(None))
+    if target is bool and text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    try:
+        return target(text)
+    except ValueError as error:
+        raise SpecError(f"{name}: expected {key} to be {target.__name__}, got {text!r}") from error

@@ -1,0 +1,1 @@
+"""Which atoms an encoder takes."""

@@ -1,0 +1,99 @@
+"""Checks that every codec, channel and selection protocol must pass; a new one gets them all from one call."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from flipproof import registry
+from flipproof.channel.base import Channel
+from flipproof.channel.bsc import BinarySymmetricChannel
+from flipproof.codec.base import Codec
+from flipproof.metric.psnr import psnr
+from flipproof.protocol.base import SelectionProtocol
+from flipproof.result import Status
+from flipproof.selection.base import Selection
+
+
+def check_codec(codec: Codec, picture: NDArray[np.uint8], least_db: float) -> None:
+    data = codec.encode(picture)
+    assert data == codec.encode(picture), "encoding is repeatable"
+    result = codec.decode(data)
+    assert result.status is Status.OK
+    assert result.codec == codec.name
+    assert result.picture.shape == picture.shape
+    assert result.picture.dtype == np.uint8
+    assert psnr(result.picture, picture) >= least_db
+    check_spelling(codec)
+    check_batches(codec, data)
+    check_any_bytes(codec, data)
+
+
+def check_spelling(codec: Codec) -> None:
+    assert registry.codec(str(codec)) == codec
+    assert json.loads(json.dumps(codec.get_config()))["codec"] == codec.name
+    assert eval(repr(codec), {type(codec).__name__: type(codec)}) == codec
+
+
+def check_batches(codec: Codec, data: bytes) -> None:
+    """Decoding many at once gives what decoding one by one gives."""
+    channel = BinarySymmetricChannel(2e-3)
+    files = [data, b"", *(channel.corrupt(data, np.random.default_rng(i)) for i in range(3)), data[:-3]]
+    for one, of_many in zip((codec.decode_many([file])[0] for file in files), codec.decode_many(files), strict=True):
+        assert (one.status, one.damage, one.error) == (of_many.status, of_many.damage, of_many.error)
+        if one.image is not None:
+            assert psnr(one.picture, of_many.picture) > 50
+
+
+def check_any_bytes(codec: Codec, data: bytes) -> None:
+    """Whatever the bytes, decoding returns a result: a picture, or the reason why there is none."""
+    rng = np.random.default_rng(0)
+    files = [data[:n] for n in (1, 4, 40, 68, 100, len(data) // 2, len(data) - 1)]
+    files += [data + b"more", bytes(len(data)), rng.bytes(50), rng.bytes(2 * len(data)), data[::-1]]
+    files += [BinarySymmetricChannel(rate).corrupt(data, rng) for rate in (1e-3, 1e-2, 3e-2, 0.1, 0.5)]
+    for result in codec.decode_many(files):
+        assert (result.image is None) == (result.status is Status.FAILED)
+        assert bool(result.error) == (result.status is Status.FAILED)
+
+
+def check_protocol(protocol: SelectionProtocol, selection: Selection) -> None:
+    """Writing and reading a selection (batch of 1) are inverse; any bits read; unknown bits lose atoms, not more."""
+    bits = protocol.write(selection)
+    assert bits.shape == (protocol.bits,)
+    assert set(np.unique(bits)) <= {0, 1}
+    known = np.ones(protocol.bits, dtype=bool)
+    assert pairs(protocol.read(bits[None], known), 0) == pairs(selection, 0)
+    empty = protocol.read(bits[None], ~known)
+    assert not empty.signs.any()
+
+    @settings(max_examples=20, deadline=None)
+    @given(st.integers(0, 2**32 - 1))
+    def any_bits_read(seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        noise = rng.integers(0, 2, (2, protocol.bits), dtype=np.uint8)
+        read = protocol.read(noise, known)
+        assert read.atoms.shape == read.signs.shape == (2, selection.atoms.shape[1])
+        assert int(read.atoms.min()) >= 0
+
+    any_bits_read()
+
+
+def pairs(selection: Selection, row: int) -> set[tuple[int, float]]:
+    return set(zip(selection.atoms[row].tolist(), selection.signs[row].tolist(), strict=True))
+
+
+def check_channel(channel: Channel) -> None:
+    """A channel keeps shape and alphabet, leaves its input alone and draws from the given generator only."""
+    bits = np.random.default_rng(0).integers(0, 2, (3, 1000), dtype=np.uint8)
+    before = bits.copy()
+    received = channel(bits, np.random.default_rng(1))
+    assert received.shape == bits.shape
+    assert received.dtype == np.uint8
+    assert set(np.unique(received)) <= {0, 1}
+    assert (bits == before).all()
+    assert (received == channel(bits, np.random.default_rng(1))).all()
+    assert channel == registry.channel(str(channel))

@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn import functional
+
+from flipproof.chain import Move, drive, haar_detail, haar_merge, walk
+from flipproof.codec.tracks_draft import _path
+from flipproof.prior.base import Prior
+from flipproof.schedule import FixedSchedule, GrownSchedule, Level
+
+
+class Perfect(Prior):
+    """Knows the one picture there is."""
+
+    name = "perfect"
+    fingerprint = 0
+
+    def __init__(self, x: torch.Tensor) -> None:
+        self.x = x
+
+    def denoise(self, y, sigma):
+        return self.at(y.shape[2]).expand_as(y)
+
+    def refine(self, y, sigma):
+        return self.at(2 * y.shape[2]).expand(len(y), -1, -1, -1)
+
+    def at(self, rows):
+        return functional.avg_pool2d(self.x, self.x.shape[2] // rows)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(1, 5), st.integers(1, 5), st.integers(0, 99))
+def test_haar_bands_are_orthonormal(rows, columns, seed):
+    x = torch.randn(2, 3, 2 * rows, 2 * columns, generator=torch.Generator().manual_seed(seed))
+    average, detail = functional.avg_pool2d(x, 2), haar_detail(x)
+    assert torch.allclose(haar_merge(average, detail), x, atol=1e-6)
+    energy = 4 * average.square().sum() + detail.square().sum()
+    assert float(energy) == pytest.approx(float(x.square().sum()), rel=1e-4)
+
+
+def answers(schedule, noise, steps):
+    """Takes so many steps of pure noise, recording the proposals."""
+    seen = []
+
+    def choose(proposal):
+        if len(seen) == steps:
+            return None
+        seen.append(proposal)
+        return Move(proposal.target.sigma, torch.randn(proposal.mean.shape, generator=noise))
+
+    return seen, choose
+
+
+@pytest.mark.parametrize("schedule", [GrownSchedule(8, 0.5, 2), FixedSchedule(2, 4.0, 0.25, 9)], ids=repr)
+def test_a_chain_carries_exactly_the_noise_it_claims(schedule):
+    """With a prior that knows the picture, y - x has deviation sigma after every step, on every grid (5 deviations)."""
+    x = torch.rand(1, 3, 128, 128) * 2 - 1
+    prior, noise = Perfect(x), torch.Generator().manual_seed(0)
+    checked = []
+    original = prior.denoise
+
+    def spy(y, sigma):
+        error = (y - functional.avg_pool2d(x, 128 // y.shape[2])) / sigma
+        n = error.numel()
+        assert abs(float(error.square().mean()) - 1) < 5 * math.sqrt(2 / n)
+        checked.append((128 // y.shape[2], sigma))
+        return original(y, sigma)
+
+    prior.denoise = spy
+    seen, choose = answers(schedule, noise, 8)
+    drive(walk(prior, schedule, (1, 128, 128)), choose)
+    assert len(checked) >= 8 - 4
+    assert [p.index for p in seen] == list(range(8))
+
+
+def test_a_perfect_prior_gives_the_picture_at_any_end():
+    x = torch.rand(1, 3, 32, 32)
+    for steps in range(1, 12):
+        _, choose = answers(None, torch.Generator().manual_seed(1), steps)
+        picture = drive(walk(Perfect(x), GrownSchedule(4, 0.5, 1), (2, 32, 32)), choose)
+        assert torch.allclose(picture, x.expand(2, -1, -1, -1), atol=1e-5)
+
+
+def test_a_chain_that_stays_never_grows():
+    grids = []
+
+    def choose(proposal):
+        if proposal.growing or proposal.index > 6:
+            return None
+        grids.append(proposal.target.grid)
+        return Move(proposal.target.sigma, torch.zeros(proposal.mean.shape))
+
+    drive(walk(Perfect(torch.zeros(1, 3, 16, 16)), GrownSchedule(4, 0.5, 1), (1, 16, 16)), choose)
+    assert grids == [4] * 7
+
+
+def test_the_script_walks_where_the_chain_walks():
+    schedule = GrownSchedule(8, 0.5, 2)
+    seen, choose = answers(schedule, torch.Generator().manual_seed(0), 15)
+    drive(walk(Perfect(torch.zeros(1, 3, 64, 64)), schedule, (1, 64, 64)), choose)
+    path = [step for step, _ in zip(_path(schedule, 1), range(15), strict=False)]
+    assert path == [(p.target, p.growing) for p in seen]
+
+
+def test_deterministic_steps_scale_the_noise():
+    x = torch.zeros(1, 3, 8, 8)
+    moves = iter([Move(1.0, torch.ones(1, 192)), Move(0.5, None), None])
+    ys = []
+
+    class Spy(Perfect):
+        def denoise(self, y, sigma):
+            ys.append(float(y.mean()))
+            return super().denoise(y, sigma)
+
+    drive(walk(Spy(x), FixedSchedule(1, 1.0, 0.25, 3), (1, 8, 8)), lambda _: next(moves))
+    assert ys == pytest.approx([1.0, 0.5])
+
+
+@given(st.floats(0.1, 1.9), st.integers(1, 7))
+def test_growing_doubles_the_noise(threshold, steps):
+    schedule = GrownSchedule(16, threshold, steps)
+    level = schedule.first
+    assert schedule.grown(level) is None
+    for _ in range(steps):
+        level = schedule.next(level)
+    finer = schedule.grown(level)
+    assert finer is not None
+    assert finer.grid == 8
+    assert finer.sigma == pytest.approx(2 * level.sigma)
+    assert schedule.grown(Level(1, 0.01)) is None

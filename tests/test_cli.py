@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import os
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from flipproof import cli
+
+
+@pytest.fixture
+def run(monkeypatch, capfd):
+    """Runs the command as the shell would: exit code, standard output, standard error."""
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["flipproof", *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        text = capfd.readouterr()
+        return end.value.code or 0, text.out, text.err
+
+    return call
+
+
+@pytest.fixture
+def png(photo, tmp_path):
+    Image.fromarray(photo).save(tmp_path / "photo.png")
+    return tmp_path / "photo.png"
+
+
+def test_photo_to_flip_to_damage_to_photo(run, png, tmp_path):
+    flip, damaged, back = (tmp_path / name for name in ("a.flip", "b.flip", "c.png"))
+    code, _, text = run("encode", png, flip, "--bpp", 0.6)
+    assert code == 0
+    assert f"{flip.stat().st_size} bytes, 0.59" in text
+    assert run("corrupt", flip, damaged, "--ber", 0.01, "--seed", 3)[0] == 0
+    assert flip.stat().st_size == damaged.stat().st_size
+    assert flip.read_bytes() != damaged.read_bytes()
+    code, _, text = run("decode", damaged, back)
+    assert code == 0
+    assert "degraded" in text
+    assert np.asarray(Image.open(back)).shape == (96, 128, 3)
+    code, _, text = run("decode", damaged, tmp_path / "d.png", "--strict")
+    assert code == 2
+    assert not (tmp_path / "d.png").exists()
+
+
+def test_corrupting_twice_with_one_seed_is_the_same(run, png, tmp_path):
+    for name in "ab":
+        run("corrupt", png, tmp_path / name, "--ber", 0.1)
+    run("corrupt", png, tmp_path / "c", "--ber", 0.1, "--seed", 1)
+    a, b, c = ((tmp_path / name).read_bytes() for name in "abc")
+    assert a == b != c
+
+
+def test_info_counts_every_bit(run, png, tmp_path):
+    run("encode", png, tmp_path / "a.flip")
+    code, text, _ = run("info", tmp_path / "a.flip")
+    assert code == 0
+    assert "128x96" in text
+    assert "TracksProtocol" in text
+    cells = [[cell.strip() for cell in line.split("│")[1:-1]] for line in text.splitlines() if "│" in line]
+    parts = {row[0]: int(row[1]) for row in cells if len(row) == 2}
+    whole = parts.pop("file as received")
+    parts.pop("flipped bits repaired")
+    described = next(parts.pop(name) for name in list(parts) if name.startswith("file as described"))
+    assert sum(parts.values()) == described == whole == 8 * (tmp_path / "a.flip").stat().st_size
+
+
+def test_lists(run):
+    code, text, _ = run("codecs")
+    assert code == 0
+    assert all(name in text for name in ("jpeg", "tracks", "turbo-ddcm", "robust-turbo-ddcm"))
+    assert run("--version")[1].strip() == "0.1.0"
+    assert "Usage" in run("--help")[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (("encode", "none.png", "a.flip"), "cannot read none.png: No such file"),
+        (("encode", "PNG", "no/such/a.flip"), "no/such/a.flip: No such file"),
+        (("encode", "PNG", "a.flip", "--codec", "nope"), "unknown codec 'nope'"),
+        (("encode", "PNG", "a.flip", "--codec", "tracks[x=1]"), "no parameter 'x'"),
+        (("encode", "PNG", "a.flip", "--bpp", "0"), "expected bpp above 0"),
+        (("encode", "PNG", "a.flip", "--bpp", "0.001"), "expected at least"),
+        (("encode", "PNG", "a.flip", "--bpp", "x"), "--bpp"),
+        (("encode", "PNG"), "Missing argument"),
+        (("decode", "PNG", "a.png"), "expected a .flip file"),
+        (("decode", "none.flip", "a.png"), "none.flip: No such file"),
+        (("decode", "EMPTY", "a.png"), "got no bytes"),
+        (("info", "PNG"), "expected a .flip file"),
+        (("corrupt", "PNG", "a", "--ber", "2"), "--ber"),
+        (("nonsense",), "No such command"),
+        (("study", "run", "nope"), "nope"),
+    ],
+)
+def test_errors_are_one_line_and_exit_code_2(run, png, tmp_path, monkeypatch, arguments, text):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").touch()
+    names = {"PNG": str(png), "EMPTY": str(tmp_path / "empty")}
+    code, out, error = run(*(names.get(a, a) for a in arguments))
+    assert code == 2
+    assert text in error
+    assert error.count("\n") == 1
+    assert "Traceback" not in out + error
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_unwritable_output(run, png, tmp_path):
+    tmp_path.chmod(0o500)
+    assert run("corrupt", png, tmp_path / "x")[0] == 2
+
+
+def test_unknown_picture_format(run, png, tmp_path):
+    run("encode", png, tmp_path / "a.flip", "--bpp", 0.6)
+    code, _, error = run("decode", tmp_path / "a.flip", tmp_path / "a.xyz")
+    assert code == 2
+    assert "xyz" in error
+
+
+def test_a_rate_beyond_use_is_explained(run, tmp_path):
+    Image.new("RGB", (64, 64), "gray").save(tmp_path / "gray.png")
+    code, _, text = run("encode", tmp_path / "gray.png", tmp_path / "a.flip", "--bpp", 10)
+    assert code == 0
+    assert "10 asked, the nearest below" in text

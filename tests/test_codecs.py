@@ -1,0 +1,209 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from conftest import photograph
+from contracts import check_codec
+from flipproof import registry
+from flipproof.bits import BitReader
+from flipproof.channel.bsc import BinarySymmetricChannel
+from flipproof.codec.jpeg import JpegCodec
+from flipproof.codec.tracks import TracksCodec
+from flipproof.codec.turbo import RobustTurboDDCM, TurboDDCM
+from flipproof.container import pack, packed_size, unpack
+from flipproof.errors import DecodeError, RateError, SpecError, UnknownNameError
+from flipproof.metric.psnr import psnr
+from flipproof.result import Status
+
+SMALL = [
+    (TracksCodec(bpp=0.6), 23),
+    (TracksCodec(bpp=0.6, steps_per_octave=1, track_bits=4, threshold=1.0, protected_grid=0), 20),
+    (TurboDDCM(bpp=0.6, steps=8, free_steps=1, atoms=256, grid=4), 14),
+    (RobustTurboDDCM(bpp=0.6, steps=8, free_steps=2, atoms=300, grid=4), 14),
+    (JpegCodec(quality=50), 25),
+]
+
+
+@pytest.mark.parametrize(("codec", "least_db"), SMALL, ids=[str(codec) for codec, _ in SMALL])
+def test_contract(codec, least_db, photo):
+    check_codec(codec, photo, least_db)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (5, 7), (3, 200), (64, 64), (65, 33)])
+@pytest.mark.parametrize("name", ["tracks", "jpeg"])
+def test_any_size_round_trips_at_the_default_rate(name, size):
+    picture = photograph(*size)
+    codec = registry.codec(name)
+    assert codec.decode(codec.encode(picture)).picture.shape == picture.shape
+
+
+@pytest.mark.parametrize("size", [(1, 1), (5, 7), (64, 64), (65, 33)])
+@pytest.mark.parametrize("name", ["turbo-ddcm", "robust-turbo-ddcm"])
+def test_any_size_round_trips_with_fixed_counts(name, size):
+    picture = photograph(*size)
+    codec = registry.codec(name, count=2, atoms=64, steps=5, free_steps=1, grid=2)
+    assert codec.decode(codec.encode(picture)).picture.shape == picture.shape
+
+
+@pytest.mark.parametrize("bpp", [0.15, 0.4, 1.0, 2.0])
+def test_tracks_hits_the_rate_within_one_percent(bpp):
+    picture = photograph(128, 192)
+    size = len(TracksCodec(bpp=bpp).encode(picture))
+    assert 0.99 * bpp <= 8 * size / (128 * 192) <= bpp
+
+
+@pytest.mark.parametrize(
+    "codec", [TurboDDCM(bpp=0.5, grid=2), RobustTurboDDCM(bpp=0.5, grid=2), JpegCodec(bpp=1.0)], ids=str
+)
+def test_other_codecs_stay_at_or_below_the_rate(codec):
+    picture = photograph(128, 192)
+    assert 0.9 * codec.bpp <= 8 * len(codec.encode(picture)) / (128 * 192) <= codec.bpp
+
+
+def test_more_bits_give_a_better_picture(photo):
+    quality = [psnr(c.decode(c.encode(photo)).picture, photo) for c in map(TracksCodec, (0.2, 0.5, 1.2, 3.0))]
+    assert quality == sorted(quality)
+
+
+def test_a_picture_that_needs_fewer_bits_gives_a_smaller_file():
+    gray = np.full((64, 64, 3), 128, np.uint8)
+    codec = TracksCodec(bpp=8)
+    data = codec.encode(gray)
+    assert len(data) < 64 * 64 * 8 / 8
+    assert psnr(codec.decode(data).picture, gray) > 35
+
+
+@pytest.mark.parametrize("name", ["tracks", "turbo-ddcm", "robust-turbo-ddcm", "jpeg"])
+def test_too_low_a_rate_says_what_it_takes(name, photo):
+    with pytest.raises(RateError, match="bpp"):
+        registry.codec(name, bpp=0.01).encode(photo)
+
+
+def test_reference_operating_points():
+    """512x512, T = 30, N = 5, K = 16384: 24 coded steps of 1091 (M = 114) and 1095 bits (M = 73)."""
+    flat = np.full((512, 512, 3), 90, np.uint8)
+    for codec, bits in ((TurboDDCM(count=114), 26184), (RobustTurboDDCM(count=73), 26280)):
+        file = unpack(codec.encode(flat))
+        _, script = type(codec).open(file)
+        assert sum(step.bits for step in script.steps) == bits
+        assert sum(step.bits > 0 for step in script.steps) == 24
+
+
+def test_damage_is_reported(photo):
+    codec = TracksCodec(bpp=0.6)
+    data = codec.encode(photo)
+    header_flip = bytes([data[0] ^ 1]) + data[1:]
+    result = codec.decode(header_flip)
+    assert (result.status, result.damage.repaired_bits) == (Status.OK, 1)
+    assert (result.picture == codec.decode(data).picture).all()
+    payload_flip = data[:-1] + bytes([data[-1] ^ 128])
+    result = codec.decode(payload_flip)
+    assert (result.status, result.damage.payload_intact) == (Status.DEGRADED, False)
+    result = codec.decode(data[:-100])
+    assert (result.status, result.damage.missing_bits) == (Status.DEGRADED, 800)
+    result = codec.decode(data + b"tail")
+    assert (result.status, result.damage.notes) == (Status.OK, ("4 extra bytes",))
+
+
+def test_truncation_degrades_gently(photo):
+    codec = TracksCodec(bpp=1.0)
+    data = codec.encode(photo)
+    quality = [psnr(r.picture, photo) for r in codec.decode_many([data[:n] for n in (600, 900, 1200, len(data))])]
+    assert quality == sorted(quality)
+    assert quality[0] > 15
+
+
+def test_protection_pays_at_high_error_rates(photo):
+    """Mean over 8 damaged copies at 1e-2; without protection the first steps are hit and the picture is lost."""
+    means = []
+    for codec in (TracksCodec(bpp=1.0), TracksCodec(bpp=1.0, protected_grid=0)):
+        data = codec.encode(photo)
+        files = [BinarySymmetricChannel(1e-2).corrupt(data, np.random.default_rng(i)) for i in range(8)]
+        means.append(np.mean([psnr(r.picture, photo) for r in codec.decode_many(files)]))
+    assert means[0] > means[1] + 1
+
+
+def test_jpeg_conceals_nothing_it_knows_of(photo):
+    data = JpegCodec().encode(photo)
+    assert JpegCodec().decode_many([data[: len(data) // 2]])[0].error
+    with pytest.raises(DecodeError):
+        JpegCodec().decode(b"\xff\xd8\xff")
+
+
+def crafted(picture, change):
+    """A file whose header fields were changed and sealed again."""
+    file = unpack(TracksCodec(bpp=0.6).encode(picture))
+    return pack(change(file.fields), file.safe, file.rest)
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (lambda f: bytes([77]) + f[1:], "codec 77"),
+        (lambda f: f[:1] + b"\0\0\0\0" + f[5:], "needs the prior 00000000"),
+        (lambda f: f[:5] + b"\0\0" + f[7:], "sides from 1"),
+        (lambda f: f[:5] + b"\xff\xff\xff\xff" + f[9:], "at most 16777216 pixels"),
+        (lambda f: f[:11], "header ends too early"),
+        (lambda f: f[:11] + bytes(20), "no possible chain"),
+        (lambda f: f[:-4], "header ends too early|."),
+    ],
+)
+def test_sealed_nonsense_is_a_decode_error(change, text, photo):
+    result = TracksCodec().decode_many([crafted(photo, change)])[0]
+    assert result.status is Status.FAILED
+    assert __import__("re").search(text, result.error)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.binary(min_size=20, max_size=60), st.sampled_from([TracksCodec, TurboDDCM, RobustTurboDDCM]))
+def test_any_codec_fields_give_a_bounded_script(fields, kind):
+    """Whatever a sealed header says of a 64x64 picture, its script fits the picture and a bounded number of steps."""
+    try:
+        script = kind.read_script(BitReader(fields), 64, 64)
+    except DecodeError:
+        return
+    assert 1 <= len(script.steps) <= 1023
+    assert all(0 <= step.bits <= 40 * 64 * 64 * 4 for step in script.steps)
+    assert script.protected_size <= script.payload_size
+
+
+def test_file_size_is_as_described(photo):
+    data = TracksCodec(bpp=0.6).encode(photo)
+    file = unpack(data)
+    _, script = TracksCodec.open(file)
+    rest = script.payload_size - script.protected_size
+    assert packed_size(len(file.fields), script.protected_size, rest) == len(data)
+
+
+@pytest.mark.parametrize(
+    ("spec", "error", "text"),
+    [
+        ("nope", UnknownNameError, "unknown codec 'nope'; known: jpeg"),
+        ("tracks[", SpecError, "expected name"),
+        ("tracks[bpp]", SpecError, "expected parameter=value"),
+        ("tracks[bpp=1,bpp=2]", SpecError, "once each"),
+        ("tracks[speed=1]", SpecError, "no parameter 'speed'; it has: bpp"),
+        ("tracks[bpp=fast]", SpecError, "expected bpp to be float"),
+        ("tracks[bpp=-1]", SpecError, "expected bpp above 0"),
+        ("tracks[bpp=nan]", SpecError, "expected bpp above 0"),
+        ("tracks[threshold=0.3]", SpecError, "multiple of 1/16"),
+        ("tracks[track_bits=16]", SpecError, "from 0 to 15"),
+        ("turbo-ddcm[free_steps=29]", SpecError, "steps - 2"),
+        ("turbo-ddcm[grid=3]", SpecError, "power of two"),
+        ("jpeg[quality=0]", SpecError, "from 1 to 95"),
+        ("jpeg[bpp=0]", SpecError, "above 0"),
+    ],
+)
+def test_bad_spellings_say_what_was_expected(spec, error, text):
+    with pytest.raises(error, match=text.replace("[", r"\[")):
+        registry.codec(spec)
+
+
+def test_pillow_images_and_paths_are_taken(photo, tmp_path):
+    codec = TracksCodec(bpp=0.6)
+    Image.fromarray(photo).save(tmp_path / "a.png")
+    assert codec.encode(photo) == codec.encode(Image.fromarray(photo)) == codec.encode(tmp_path / "a.png")
