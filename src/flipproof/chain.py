@@ -28,7 +28,8 @@ from flipproof.schedule import Level, Schedule
 
 __all__ = ["Move", "Proposal", "drive", "grid_shape", "haar_detail", "haar_merge", "walk"]
 
-FILL_SIGMA = 0.03
+FILL_SIGMA = 0.04
+"""Noise a prior is told of when it refines a picture that it has just refined."""
 
 
 @dataclass(frozen=True)
@@ -146,7 +147,6 @@ def _fill(prior: Prior, y: Tensor, mean: Tensor, level: Level) -> Tensor:
     """Brings the end of a chain to full resolution: the prior invents the finer grids."""
     sigma, grid = level.sigma, level.grid
     while grid > 1:
-        finer = prior.refine(y, sigma)
-        y = mean = haar_merge(mean, haar_detail(finer))
+        y = mean = prior.refine(y, sigma)
         sigma, grid = FILL_SIGMA, grid // 2
     return mean

@@ -144,7 +144,7 @@ class Draft:
             protocol = _protocol(size, tracks, self.track_bits)
             return self._size_with(TrackStep(proposal.target, proposal.growing, protocol))
 
-        return bisect_right(range(1, min(size, 2**TRACKS_BITS - 1) + 1), self.target, key=bytes_with)
+        return bisect_right(range(1, min(size, (1 << TRACKS_BITS) - 1) + 1), self.target, key=bytes_with)
 
     def _protected(self, steps: list[TrackStep]) -> int:
         return sum(step.level.grid >= self.protected_grid for step in steps) if self.protected_grid else 0
@@ -168,7 +168,7 @@ def read_tracks_script(reader: BitReader, height: int, width: int) -> Script:
     count = reader.read("steps", 6)
     protected = reader.read("protected steps", 6)
     finest = 1 << reader.read("finest grid (log2)", 3)
-    sigma = SIGMA_TOP * 2 ** (-reader.read("last sigma", SIGMA_BITS) * SIGMA_OCTAVES / 2**SIGMA_BITS)
+    sigma = SIGMA_TOP * 2 ** (-reader.read("last sigma", SIGMA_BITS) * SIGMA_OCTAVES / (1 << SIGMA_BITS))
     last = reader.read("last tracks", TRACKS_BITS)
     if not (per_octave and threshold and count and last and finest <= coarsest and protected <= count):
         raise HeaderError("the header describes no possible chain")
@@ -220,7 +220,7 @@ def _last(proposal: Proposal, energy: float, tracks: int, most: int) -> TrackSte
     precision = proposal.source**-2 + tracks * capture(protocol.index_bits) ** 2 / (BUDGET_SCALE * energy)
     sigma = min(max(precision**-0.5, proposal.target.sigma), 0.999 * proposal.source)
     code = _sigma_code(sigma)
-    sigma = SIGMA_TOP * 2 ** (-code * SIGMA_OCTAVES / 2**SIGMA_BITS)
+    sigma = SIGMA_TOP * 2 ** (-code * SIGMA_OCTAVES / (1 << SIGMA_BITS))
     return TrackStep(Level(proposal.target.grid, sigma), proposal.growing, protocol)
 
 
@@ -236,7 +236,7 @@ def _band_size(height: int, width: int, coarsest: int, grid: int, growing: bool)
 
 
 def _budget(code: int) -> int:
-    return round(2 ** (code / 4))
+    return round(math.exp2(code / 4))
 
 
 def _write_codes(writer: BitWriter, steps: list[TrackStep]) -> None:
@@ -263,12 +263,13 @@ def _fields_size(before_last: list[TrackStep]) -> int:
     """Returns the bytes of all header fields of a file whose last step follows these."""
     writer = BitWriter()
     _write_codes(writer, before_last)
-    return -(-(COMMON_BITS + FIXED_BITS + writer.bits) // 8)
+    bits: int = COMMON_BITS + FIXED_BITS + writer.bits
+    return -(-bits // 8)
 
 
 def _sigma_code(sigma: float) -> int:
-    code = round(math.log2(SIGMA_TOP / sigma) * 2**SIGMA_BITS / SIGMA_OCTAVES)
-    return min(max(0, code), 2**SIGMA_BITS - 1)
+    code = round(math.log2(SIGMA_TOP / sigma) * (1 << SIGMA_BITS) / SIGMA_OCTAVES)
+    return min(max(0, code), (1 << SIGMA_BITS) - 1)
 
 
 def _log2(power: int) -> int:

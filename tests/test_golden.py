@@ -1,0 +1,48 @@
+"""Files written by earlier builds must decode to the same pictures, for as long as their format version is supported.
+
+To write the files of a new format version: FLIPPROOF_WRITE_GOLDEN=1 pytest tests/test_golden.py
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import photograph
+from PIL import Image
+
+import flipproof
+from flipproof import registry
+from flipproof.channel.bsc import BinarySymmetricChannel
+from flipproof.container import FORMAT_VERSION
+from flipproof.metric.psnr import psnr
+
+GOLDEN = Path(__file__).parent / "golden"
+SPECS = {
+    "tracks": "tracks[bpp=0.8]",
+    "turbo-ddcm": "turbo-ddcm[count=12,atoms=500,steps=12,grid=2]",
+    "robust-turbo-ddcm": "robust-turbo-ddcm[count=12,atoms=500,steps=12,grid=2]",
+}
+
+
+def write(folder: Path, spec: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    data = registry.codec(spec).encode(photograph(70, 100))
+    damaged = BinarySymmetricChannel(3e-3).corrupt(data, np.random.default_rng(0))
+    for name, content in (("clean", data), ("damaged", damaged)):
+        (folder / f"{name}.flip").write_bytes(content)
+        Image.fromarray(flipproof.decode(content).picture).save(folder / f"{name}.png")
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_golden_files_decode_to_their_pictures(name):
+    folder = GOLDEN / f"v{FORMAT_VERSION}" / name
+    if os.environ.get("FLIPPROOF_WRITE_GOLDEN"):
+        write(folder, SPECS[name])
+    for kind in ("clean", "damaged"):
+        result = flipproof.decode(folder / f"{kind}.flip")
+        stored = np.asarray(Image.open(folder / f"{kind}.png"))
+        assert psnr(result.picture, stored) > 50
+        assert (result.status is flipproof.Status.OK) == (kind == "clean")

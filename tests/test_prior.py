@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from conftest import photograph
+from flipproof.errors import WeightsError
+from flipproof.prior import small
+from flipproof.prior.small import SmallPrior
+from flipproof.study.photos import load
+
+
+@pytest.fixture(scope="module")
+def prior():
+    return SmallPrior.load()
+
+
+def picture(rows):
+    """The middle of a real photograph."""
+    photo = load("coffee")[100 : 100 + rows, 200 : 200 + rows]
+    return torch.tensor(photo).permute(2, 0, 1)[None] / 127.5 - 1
+
+
+def decibels(a, b):
+    return float(-10 * ((a - b) / 2).square().mean().log10())
+
+
+@pytest.mark.parametrize(("sigma", "gain"), [(0.05, 3), (0.2, 7), (0.6, 10), (1.2, 13)])
+def test_denoising_helps(prior, sigma, gain):
+    x = picture(128)
+    y = x + sigma * torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
+    assert decibels(prior.denoise(y, sigma), x) > decibels(y, x) + gain
+
+
+def test_refining_beats_bicubic_interpolation(prior):
+    x = picture(128)
+    coarse = functional.avg_pool2d(x, 2)
+    bicubic = functional.interpolate(coarse, scale_factor=2, mode="bicubic")
+    assert decibels(prior.refine(coarse, 0.03), x) > decibels(bicubic, x)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (5, 7), (16, 16), (17, 40), (100, 3)])
+def test_any_size_keeps_its_shape(prior, size):
+    y = torch.zeros(2, 3, *size)
+    assert prior.denoise(y, 0.5).shape == y.shape
+    assert prior.refine(y, 0.5).shape == (2, 3, 2 * size[0], 2 * size[1])
+
+
+def test_batches_change_nothing(prior, monkeypatch):
+    y = torch.randn(5, 3, 32, 48, generator=torch.Generator().manual_seed(1))
+    whole = prior.denoise(y, 0.7)
+    monkeypatch.setattr(small, "BATCH_PIXELS", 1)
+    assert torch.allclose(prior.denoise(y, 0.7), whole, atol=1e-5)
+
+
+def test_padding_reflects(prior):
+    """A picture that already has the right size is not touched by padding: cropping the reflection gives the same."""
+    y = torch.randn(1, 3, 16, 24, generator=torch.Generator().manual_seed(1))
+    padded = functional.pad(y, (0, 8, 0, 0), mode="reflect")
+    assert torch.allclose(prior.denoise(y, 0.7), prior.denoise(padded, 0.7)[..., :24], atol=1e-5)
+
+
+def test_altered_weights_are_noticed(monkeypatch):
+    monkeypatch.setattr(small, "SHA256", "0" * 64)
+    small._shipped.cache_clear()
+    with pytest.raises(WeightsError, match="expected SHA-256 0000"):
+        SmallPrior.load()
+    small._shipped.cache_clear()
+
+
+@pytest.mark.parametrize("data", [b"", b"junk", bytes(100)])
+def test_unreadable_weights_are_an_error(data):
+    with pytest.raises(WeightsError, match="unreadable weights"):
+        SmallPrior.from_bytes(data)
+
+
+def test_weights_of_another_network_are_an_error():
+    from safetensors.torch import save
+
+    with pytest.raises(WeightsError, match="unreadable weights"):
+        SmallPrior.from_bytes(save({"stem.weight": torch.zeros(3)}))
+
+
+def test_a_file_decodes_alike_with_and_without_vector_units(tmp_path):
+    """PSNR differs by less than 0.1 dB."""
+    import subprocess
+    import sys
+
+    from flipproof.codec.tracks import TracksCodec
+    from flipproof.metric.psnr import psnr
+
+    photo = photograph(96, 128)
+    data = TracksCodec(bpp=1.0).encode(photo)
+    (tmp_path / "a.flip").write_bytes(data)
+    code = "import sys, numpy as np, flipproof; np.save(sys.argv[2], flipproof.decode(sys.argv[1]).picture)"
+    quality = []
+    for capability in ("default", "avx2"):
+        subprocess.run(
+            [sys.executable, "-c", code, str(tmp_path / "a.flip"), str(tmp_path / f"{capability}.npy")],
+            env={**__import__("os").environ, "ATEN_CPU_CAPABILITY": capability},
+            check=True,
+        )
+        quality.append(psnr(np.load(tmp_path / f"{capability}.npy"), photo))
+    assert abs(quality[0] - quality[1]) < 0.1
