@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import photograph
 from PIL import Image
 
 import flipproof
+from conftest import photograph
 from flipproof import registry
 from flipproof.channel.bsc import BinarySymmetricChannel
 from flipproof.container import FORMAT_VERSION

@@ -63,7 +63,7 @@ def test_padding_reflects(prior):
 
 
 def test_altered_weights_are_noticed(monkeypatch):
-    monkeypatch.setattr(small, "SHA256", "0" * 64)
+    monkeypatch.setattr(small, "SMALL_SHA256", "0" * 64)
     small._shipped.cache_clear()
     with pytest.raises(WeightsError, match="expected SHA-256 0000"):
         SmallPrior.load()

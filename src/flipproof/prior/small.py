@@ -25,6 +25,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from flipproof.errors import WeightsError
+from flipproof.prior import SMALL_SHA256
 from flipproof.prior.base import Prior
 from flipproof.prior.unet import UNet
 
@@ -32,7 +33,6 @@ __all__ = ["SIGMA_DATA", "SmallPrior", "effective_sigma", "precondition"]
 
 SIGMA_DATA = 0.5
 MISSING_DETAIL = 0.1
-SHA256 = "8267c617bdb0226e728212f20d912e7e0617994493326d4fcbb952da7227013d"
 BATCH_PIXELS = 2**20
 
 
@@ -142,6 +142,6 @@ def _shipped(device: str) -> SmallPrior:
     except OSError as error:
         raise WeightsError(f"the shipped weights are missing: {error}") from error
     digest = hashlib.sha256(weights).hexdigest()
-    if digest != SHA256:
-        raise WeightsError(f"the shipped weights are altered: expected SHA-256 {SHA256}, got {digest}")
+    if digest != SMALL_SHA256:
+        raise WeightsError(f"the shipped weights are altered: expected SHA-256 {SMALL_SHA256}, got {digest}")
     return SmallPrior.from_bytes(weights, device)

@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
+from flipproof.errors import SpecError
 from flipproof.image import RgbImage
 from flipproof.study import photos, report
 from flipproof.study.extras import check_extras
@@ -89,6 +90,9 @@ class _Display:
 def _pictures(plan: Plan, data: Path | None) -> tuple[Plan, dict[str, RgbImage]]:
     """Reads the pictures of a plan, or those of a folder, which then are the plan's photographs."""
     if data is None:
+        missing = [name for name in plan.photographs if name not in photos.names()]
+        if missing:
+            raise SpecError(f"the study {plan.name} needs --data FOLDER with its pictures ({', '.join(missing)})")
         return plan, {name: photos.load(name) for name in plan.photographs}
     pictures = photos.load_folder(data)
     return replace(plan, photographs=tuple(pictures)), pictures

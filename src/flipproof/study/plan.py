@@ -92,6 +92,23 @@ _PRESETS = {
         crop=256,
         seed=0,
     ),
+    "kodak": Plan(
+        name="kodak",
+        photographs=tuple(f"{number:02d}" for number in range(1, 25)),
+        codecs=(
+            "tracks[bpp=0.1]",
+            "robust-turbo-ddcm[bpp=0.1]",
+            "turbo-ddcm[bpp=0.1]",
+            "tracks[bpp=0.25]",
+            "robust-turbo-ddcm[bpp=0.25]",
+            "turbo-ddcm[bpp=0.25]",
+            "jpeg[quality=1]",
+        ),
+        bit_error_rates=(0.0, 1e-4, 1e-3, 1e-2),
+        trials=4,
+        crop=512,
+        seed=0,
+    ),
 }
 
 

@@ -19,6 +19,7 @@ from flipproof.codec.base import Codec
 from flipproof.errors import FlipproofError, SpecError
 from flipproof.image import RgbImage
 from flipproof.metric.psnr import psnr
+from flipproof.prior import SMALL_SHA256
 from flipproof.result import DecodeResult, Status
 from flipproof.study.photos import centre_crop
 from flipproof.study.plan import Plan
@@ -152,7 +153,8 @@ def _versions() -> dict[str, str]:
             versions[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             versions[package] = "not installed"
-    return versions | {"platform": f"{platform.system()} {platform.machine()}"}
+    platform_name = f"{platform.system()} {platform.machine()}"
+    return versions | {"small prior": SMALL_SHA256[:8], "platform": platform_name}
 
 
 def _standing(rows: Sequence[Row], plan: Plan, label: str) -> Progress:

@@ -91,7 +91,7 @@ class Record:
         """A hash of everything that decides the measured values; studies with equal ones can be continued."""
         config = self.get_config()
         kept = {key: config[key] for key in ("plan", "codecs", "pictures")}
-        kept["flipproof"] = self.versions.get("flipproof", "")
+        kept["versions"] = {name: self.versions.get(name, "") for name in ("flipproof", "small prior")}
         return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
 
     def get_config(self) -> dict[str, Any]:
