@@ -46,8 +46,8 @@ def main() -> None:
     data = registry.codec("tracks", bpp=options.bpp).encode(image)
     sent = data[: _protected_end(container.unpack(data))]
     header = len(container.unpack(data).fields) + container.HEADER_OVERHEAD // 8
-    print(f"File of {len(data)} bytes, the first {len(sent)} of them magic and protected part, header {header} bytes.\n")
-    print("| bit error rate | trials | do not open | upper bound (95 %) | computed | payload blocks lost in |")
+    print(f"File of {len(data)} bytes, {len(sent)} of them magic and protected part, header {header} bytes.\n")
+    print("| bit error rate | trials | do not open | upper bound (95 %) | computed | opens, payload blocks lost |")
     print("|---|---|---|---|---|---|")
     for rate, trials in [(options.ber, options.trials), (3e-2, options.more), (5e-2, options.more)]:
         counts = survive(sent, rate, trials)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,7 +11,7 @@ from PIL import Image
 from conftest import photograph
 from contracts import check_codec
 from flipproof import registry
-from flipproof.bits import BitReader
+from flipproof.bits import BitReader, BitWriter
 from flipproof.channel.bsc import BinarySymmetricChannel
 from flipproof.codec.jpeg import JpegCodec
 from flipproof.codec.tracks import TracksCodec
@@ -21,7 +23,7 @@ from flipproof.result import Status
 
 SMALL = [
     (TracksCodec(bpp=0.6), 23),
-    (TracksCodec(bpp=0.6, steps_per_octave=1, track_bits=4, threshold=1.0, protected_grid=0), 20),
+    (TracksCodec(bpp=0.6, steps_per_octave=1, track_bits=4, threshold=1.0, protected_share=0), 20),
     (TurboDDCM(bpp=0.6, steps=8, free_steps=1, atoms=256, grid=4), 14),
     (RobustTurboDDCM(bpp=0.6, steps=8, free_steps=2, atoms=300, grid=4), 14),
     (JpegCodec(quality=50), 25),
@@ -120,7 +122,7 @@ def test_truncation_degrades_gently(photo):
 def test_protection_pays_at_high_error_rates(photo):
     """Mean over 8 damaged copies at 1e-2; without protection the first steps are hit and the picture is lost."""
     means = []
-    for codec in (TracksCodec(bpp=1.0), TracksCodec(bpp=1.0, protected_grid=0)):
+    for codec in (TracksCodec(bpp=1.0), TracksCodec(bpp=1.0, protected_share=0)):
         data = codec.encode(photo)
         files = [BinarySymmetricChannel(1e-2).corrupt(data, np.random.default_rng(i)) for i in range(8)]
         means.append(np.mean([psnr(r.picture, photo) for r in codec.decode_many(files)]))
@@ -155,7 +157,7 @@ def crafted(picture, change):
 def test_sealed_nonsense_is_a_decode_error(change, text, photo):
     result = TracksCodec().decode_many([crafted(photo, change)])[0]
     assert result.status is Status.FAILED
-    assert __import__("re").search(text, result.error)
+    assert re.search(text, result.error)
 
 
 @settings(max_examples=60, deadline=None)
@@ -167,8 +169,17 @@ def test_any_codec_fields_give_a_bounded_script(fields, kind):
     except DecodeError:
         return
     assert 1 <= len(script.steps) <= 1023
-    assert all(0 <= step.bits <= 40 * 64 * 64 * 4 for step in script.steps)
+    assert all(0 <= step.bits <= 21 * 3 * 128 * 128 for step in script.steps)
     assert script.protected_size <= script.payload_size
+
+
+@pytest.mark.parametrize(("steps", "atoms", "count"), [(1000, 3 * 2**16, 1), (1000, 60000, 8), (30, 16384, 5000)])
+def test_a_header_cannot_ask_for_hours(steps, atoms, count):
+    writer = BitWriter()
+    for value, bits in ((steps, 10), (0, 10), (atoms, 20), (count, 16), (0, 3), (900, 10), (9, 10)):
+        writer.write("field", value, bits)
+    with pytest.raises(DecodeError, match="too long"):
+        TurboDDCM.read_script(BitReader(writer.getvalue()), 4096, 4096)
 
 
 def test_file_size_is_as_described(photo):

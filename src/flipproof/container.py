@@ -7,7 +7,7 @@
                    16 bits   number of protected bytes, these included, at least 34
                    8 bits    number of header bytes, up to and including the checksum
                    ...       fields of the codec
-                   32 bits   CRC-32 of all bytes before it
+                   16 bits   CRC-16 of all bytes before it
                    ...       the first bytes of the payload
     rest        the other bytes of the payload
 
@@ -16,7 +16,7 @@ Every other length follows from the header.
 
 from __future__ import annotations
 
-import zlib
+import binascii
 from dataclasses import dataclass
 
 from flipproof.errors import HeaderError, NotFlipError, RateError
@@ -28,7 +28,7 @@ MAGIC = b"\xf7FLP"
 FORMAT_VERSION = 1
 
 _MAGIC_FLIPS = 7
-_PROLOGUE, _CHECKSUM = 4, 4
+_PROLOGUE, _CHECKSUM = 4, 2
 HEADER_OVERHEAD = 8 * (_PROLOGUE + _CHECKSUM)
 """Bits of the header beside the codec's fields."""
 
@@ -70,7 +70,7 @@ def pack(fields: bytes, safe: bytes, rest: bytes) -> bytes:
     if header > 255 or total > 65535:
         raise RateError(f"expected at most 255 bytes of header and 65535 protected ones, got {header} and {total}")
     content = bytes([FORMAT_VERSION << 4, total >> 8, total & 255, header]) + fields
-    protected = content + zlib.crc32(content).to_bytes(_CHECKSUM, "big") + safe
+    protected = content + _crc(content) + safe
     return MAGIC + protect(protected.ljust(total, b"\0")) + rest
 
 
@@ -98,7 +98,7 @@ def unpack(data: bytes) -> Container:
     size = protected_size(total)
     part = recover(coded[:size].ljust(size, b"\0"), total)
     fields, checksum = part.data[: header - _CHECKSUM], part.data[header - _CHECKSUM : header]
-    if zlib.crc32(fields) != int.from_bytes(checksum, "big"):
+    if _crc(fields) != checksum:
         raise HeaderError("the header does not match its checksum")
     return Container(
         fields=fields[_PROLOGUE:],
@@ -108,6 +108,10 @@ def unpack(data: bytes) -> Container:
         repaired_bits=flips + part.repaired_bits,
         failed_blocks=part.failed_blocks,
     )
+
+
+def _crc(content: bytes) -> bytes:
+    return binascii.crc_hqx(content, 0).to_bytes(_CHECKSUM, "big")
 
 
 def _arrived(coded: int, total: int) -> int:

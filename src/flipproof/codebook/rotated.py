@@ -68,6 +68,9 @@ class RotatedCodebook:
         """Returns the sums of atoms weighted by coefficients (B, n), as (B, n); the inverse of :meth:`analyse`."""
         return hartley(coefficients.float()) * self._signs().to(coefficients.device)
 
-    def _signs(self) -> Tensor:
-        key = derive(purpose="rotated codebook", size=self.size, step=self.step, seed=self.seed)
-        return random_signs(self.size, key)
+    def noise(self, batch: int) -> Tensor:
+        """Returns known white noise of unit variance (batch, n), the same for every chain."""
+        return hartley(self._signs("known noise")).expand(batch, self.size)
+
+    def _signs(self, purpose: str = "rotated codebook") -> Tensor:
+        return random_signs(self.size, derive(purpose=purpose, size=self.size, step=self.step, seed=self.seed))

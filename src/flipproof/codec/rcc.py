@@ -32,7 +32,6 @@ from flipproof.prior.small import SmallPrior
 from flipproof.protocol.base import SelectionProtocol
 from flipproof.result import Damage, DecodeResult, Status
 from flipproof.schedule import Level, Schedule
-from flipproof.seeds import generator
 from flipproof.selection.base import steer
 
 __all__ = ["WIRE_NUMBERS", "ChainCodec", "Script", "Step", "pad", "to_picture", "to_tensor", "wire_name"]
@@ -212,21 +211,21 @@ class ChainCodec(Codec):
             if proposal.index >= usable or script.steps[proposal.index].growing != proposal.growing:
                 return None
             step, (a, b) = script.steps[proposal.index], spans[proposal.index]
-            size = proposal.mean.shape[1]
+            codebook = RotatedCodebook(proposal.mean.shape[1], proposal.index)
             if step.protocol is None:
-                starting = math.isinf(proposal.source)
-                return Move(step.level.sigma, start_noise(len(bits), size).to(self.device) if starting else None)
+                return free_move(step, proposal, codebook)
             selection = step.protocol.read(bits[:, a:b], known[a:b]).to(self.device)
-            return Move(step.level.sigma, steer(RotatedCodebook(size, proposal.index), selection))
+            return Move(step.level.sigma, steer(codebook, selection))
 
         pictures = drive(walk(self.prior, script.schedule, shape, self.device), choose)
         return pictures[:, :, : script.height, : script.width]
 
 
-def start_noise(batch: int, size: int) -> Tensor:
-    """Returns the known noise (B, n) that starts a chain without bits, the same for every chain."""
-    rng = generator(purpose="start of chain", size=size)
-    return torch.from_numpy(rng.standard_normal(size, dtype=np.float32)).expand(batch, size)
+def free_move(step: Step, proposal: Proposal, codebook: RotatedCodebook) -> Move:
+    """Returns the move of a step without bits: known noise where the chain starts, else deterministic."""
+    starting = math.isinf(proposal.source)
+    noise = codebook.noise(len(proposal.mean)).to(proposal.mean.device)
+    return Move(step.level.sigma, noise if starting else None)
 
 
 def padded_size(height: int, width: int, coarsest: int) -> tuple[int, int]:

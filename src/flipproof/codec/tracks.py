@@ -24,7 +24,7 @@ __all__ = ["TracksCodec"]
 
 DEFAULT_BPP = 0.25
 DEFAULT_LEAST = 160
-MOST_COARSE = 64
+MOST_COARSE = 32
 LEAST_ROWS = 4
 
 
@@ -38,7 +38,8 @@ class TracksCodec(ChainCodec):
         steps_per_octave: Steps in which the noise halves, 1 to 7: more save bits and cost time.
         track_bits: Index bits of the longest tracks, 0 to 15: longer tracks save bits, shorter ones lose less per flip.
         threshold: Noise per sample at which the chain moves to a finer grid, from 1/16 to 31/16 in sixteenths.
-        protected_grid: Steps on grids of this factor and coarser are protected by the strong code; 0 protects none.
+        protected_share: Share of the file, from 0 to 1: the first steps are protected by the strong code as long as
+            their bits, without parity, fit it. 0 protects nothing but the header.
         device: Where to compute: cpu or cuda.
     """
 
@@ -47,7 +48,7 @@ class TracksCodec(ChainCodec):
     steps_per_octave: int = 3
     track_bits: int = 8
     threshold: float = 0.625
-    protected_grid: int = 8
+    protected_share: float = 0.1
     device: str = "cpu"
 
     def __post_init__(self) -> None:
@@ -57,7 +58,7 @@ class TracksCodec(ChainCodec):
             ("steps_per_octave", 1 <= self.steps_per_octave <= 7, "from 1 to 7"),
             ("track_bits", 0 <= self.track_bits <= 15, "from 0 to 15"),
             ("threshold", code == int(code) and 1 <= code < 32, "a multiple of 1/16 from 1/16 to 31/16"),
-            ("protected_grid", self.protected_grid >= 0, "0 or more"),
+            ("protected_share", 0 <= self.protected_share <= 1, "from 0 to 1"),
         ):
             if not legal:
                 raise SpecError(f"tracks: expected {name} {expected}, got {getattr(self, name)}")
@@ -66,7 +67,7 @@ class TracksCodec(ChainCodec):
         rgb = to_rgb(image)
         height, width, _ = rgb.shape
         schedule = GrownSchedule(_coarsest(height, width), self.threshold, self.steps_per_octave)
-        draft = Draft(schedule, (height, width), self._target(height, width), self.track_bits, self.protected_grid)
+        draft = Draft(schedule, (height, width), self._target(height, width), self.track_bits, self.protected_share)
         draft.steer_to(pad(to_tensor(rgb).to(self.device), schedule.coarsest), self.prior)
         return self.assemble(draft.fields(), draft.script(), draft.bits)
 

@@ -11,6 +11,7 @@ import math
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -37,6 +38,8 @@ GROWTH_RESERVE = 1.0
 SIGMA_LEAST = 0.015
 """Noise under which the shipped prior has nothing left to say."""
 MOST_STEPS = 63
+MOST_PROTECTED = 60000
+"""Bytes of protected payload that a container surely holds."""
 SIGMA_TOP, SIGMA_OCTAVES, SIGMA_BITS = 16.0, 12, 12
 TRACKS_BITS = 22
 FIXED_BITS = 3 + 5 + 3 + 4 + 6 + 6 + 3 + SIGMA_BITS + TRACKS_BITS
@@ -64,14 +67,14 @@ class Draft:
         size: Rows and columns of the picture.
         target: Bytes the file may have.
         track_bits: Index bits of the longest tracks.
-        protected_grid: Grids of this factor and coarser are protected; 0 for none.
+        protected_share: Leading steps are protected as long as their bits are at most this share of the file.
     """
 
     schedule: GrownSchedule
     size: tuple[int, int]
     target: int
     track_bits: int
-    protected_grid: int
+    protected_share: float
     steps: list[TrackStep] = field(default_factory=list)
     bits: list[BitArray] = field(default_factory=list)
     _full: bool = False
@@ -147,7 +150,8 @@ class Draft:
         return bisect_right(range(1, min(size, (1 << TRACKS_BITS) - 1) + 1), self.target, key=bytes_with)
 
     def _protected(self, steps: list[TrackStep]) -> int:
-        return sum(step.level.grid >= self.protected_grid for step in steps) if self.protected_grid else 0
+        most = min(self.protected_share * self.target, MOST_PROTECTED)
+        return sum(end <= 8 * most for end in accumulate(step.bits for step in steps))
 
 
 def smallest_file() -> int:

@@ -21,7 +21,7 @@ from flipproof import container
 from flipproof.bits import BitArray, BitReader, BitWriter
 from flipproof.chain import Move, Proposal, drive, walk
 from flipproof.codebook.rotated import RotatedCodebook
-from flipproof.codec.rcc import COMMON_BITS, ChainCodec, Script, Step, pad, padded_size, start_noise, to_tensor
+from flipproof.codec.rcc import COMMON_BITS, ChainCodec, Script, Step, free_move, pad, padded_size, to_tensor
 from flipproof.errors import HeaderError, RateError, SpecError
 from flipproof.image import ImageLike, to_rgb
 from flipproof.protocol.base import SelectionProtocol
@@ -35,8 +35,12 @@ __all__ = ["RobustTurboDDCM", "TurboDDCM"]
 
 FIXED_BITS = 10 + 10 + 20 + 16 + 3 + 10 + 10
 SIGMA_UNIT = 1 / 128
-FINEST_RATE = ((0.5, 1), (0.15, 2))
+FINEST_RATE = ((0.5, 1), (0.05, 2))
 """Rates in bits per pixel from which the finer grids pay; grid 4 below."""
+MOST_COUNT = 4096
+MOST_ATOMS_READ = 2**25
+MOST_SAMPLES_MOVED = 2**31
+"""Bounds on a whole chain, steps times atoms and steps times samples: what a header may ask a decoder to do."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,7 @@ class TurboDDCM(ChainCodec):
 
     Attributes:
         bpp: Whole-file rate in bits per pixel, header included; sets M. Ignored if ``count`` is given.
-        count: Atoms M per coded step; None follows from ``bpp``.
+        count: Atoms M per coded step, at most 4096; None follows from ``bpp``.
         steps: Levels T, 3 to 1000.
         atoms: Codebook size K, at most 2^20 - 1; cut to the number of samples where the grid has fewer.
         free_steps: Last steps N without bits, at most T - 2.
@@ -63,14 +67,14 @@ class TurboDDCM(ChainCodec):
     free_steps: int = 5
     grid: int | None = None
     sigma_max: float = 4.0
-    sigma_min: float = 0.125
+    sigma_min: float = 0.0625
     device: str = "cpu"
 
     def __post_init__(self) -> None:
         grids = [1 << i for i in range(7)]
         for name, legal, expected in (
             ("bpp", 0 < self.bpp <= 24, "above 0, at most 24"),
-            ("count", self.count is None or 1 <= self.count < 2**16, "from 1 to 65535"),
+            ("count", self.count is None or 1 <= self.count <= MOST_COUNT, f"from 1 to {MOST_COUNT}"),
             ("steps", 3 <= self.steps <= 1000, "from 3 to 1000"),
             ("atoms", 2 <= self.atoms < 2**20, "from 2 to 1048575"),
             ("free_steps", 0 <= self.free_steps <= self.steps - 2, "from 0 to steps - 2"),
@@ -95,6 +99,8 @@ class TurboDDCM(ChainCodec):
         samples = _samples(height, width, grid)
         atoms = min(self.atoms, samples)
         count = min(self.count or self._count_for(height, width, atoms), atoms)
+        if not _bounded(self.steps, atoms, count, samples):
+            raise RateError(f"{self.name}: {self.steps} steps of {atoms} atoms on {samples} samples are too many")
         script = self._script(height, width, schedule, atoms, count, self.free_steps)
         x = pad(to_tensor(rgb).to(self.device), grid)
         target = torch.nn.functional.avg_pool2d(x, grid).flatten(1)
@@ -104,9 +110,9 @@ class TurboDDCM(ChainCodec):
             if proposal.index >= len(script.steps):
                 return None
             step = script.steps[proposal.index]
-            if step.protocol is None:
-                return Move(step.level.sigma, start_noise(1, samples).to(self.device) if not proposal.index else None)
             codebook = RotatedCodebook(samples, proposal.index)
+            if step.protocol is None:
+                return free_move(step, proposal, codebook)
             selection = select_turbo(codebook.analyse(target - proposal.mean), atoms, count)
             bits.append(step.protocol.write(selection))
             return Move(step.level.sigma, steer(codebook, selection))
@@ -120,9 +126,10 @@ class TurboDDCM(ChainCodec):
         atoms, count = reader.read("atoms K", 20), reader.read("atoms per step M", 16)
         grid = 1 << reader.read("grid (log2)", 3)
         high, low = (reader.read(f"{end} sigma (1/128)", 10) * SIGMA_UNIT for end in ("first", "last"))
-        possible = steps >= 3 and free <= steps - 2 and 1 <= count <= atoms <= _samples(height, width, grid)
-        if not (possible and 0 < low < high):
-            raise HeaderError("the header describes no possible chain")
+        samples = _samples(height, width, grid)
+        possible = steps >= 3 and free <= steps - 2 and 1 <= count <= atoms <= samples and 0 < low < high
+        if not (possible and _bounded(steps, atoms, count, samples)):
+            raise HeaderError("the header describes no possible chain, or one too long")
         return cls._script(height, width, FixedSchedule(grid, high, low, steps), atoms, count, free)
 
     @classmethod
@@ -139,7 +146,7 @@ class TurboDDCM(ChainCodec):
         coded = self.steps - 1 - self.free_steps
         header = container.packed_size(-(-(COMMON_BITS + FIXED_BITS) // 8), 0, 0)
         budget = int(self.bpp * height * width / 8) - header
-        top = min(atoms, 2**16 - 1) // 2 + 1
+        top = min(atoms // 2 + 1, MOST_COUNT)
         count = bisect_right(range(1, top + 1), 8 * budget, key=lambda m: coded * self.protocol(atoms, m).bits)
         if not count:
             least = header + -(-coded * self.protocol(atoms, 1).bits // 8)
@@ -172,6 +179,11 @@ def _fields(schedule: FixedSchedule, atoms: int, count: int, free: int) -> BitWr
     writer.write("first sigma (1/128)", round(schedule.sigma_max / SIGMA_UNIT), 10)
     writer.write("last sigma (1/128)", round(schedule.sigma_min / SIGMA_UNIT), 10)
     return writer
+
+
+def _bounded(steps: int, atoms: int, count: int, samples: int) -> bool:
+    """Returns whether a chain is short enough to decode in minutes."""
+    return count <= MOST_COUNT and steps * atoms <= MOST_ATOMS_READ and steps * samples <= MOST_SAMPLES_MOVED
 
 
 def _grid_for(bpp: float) -> int:

@@ -2,5 +2,5 @@
 
 __all__ = ["SMALL_SHA256"]
 
-SMALL_SHA256 = "8267c617bdb0226e728212f20d912e7e0617994493326d4fcbb952da7227013d"
+SMALL_SHA256 = "e044a3d5ea0b3a749105c39970b4dc261b02366ed39aa015cf5600615f0e3836"
 """SHA-256 of the weights file shipped in the package."""

@@ -7,6 +7,7 @@ bits a step. It is short, and one flipped bit of the rank changes many atoms.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from math import comb
 
 import numpy as np
@@ -73,7 +74,7 @@ class LexicographicProtocol:
     atoms: int
     count: int
 
-    @property
+    @cached_property
     def sets(self) -> int:
         """Number of different sets; ranks from here on name none."""
         return comb(self.atoms, self.count)

@@ -36,11 +36,11 @@ class Selection:
 def steer(codebook: RotatedCodebook, selection: Selection) -> Tensor:
     """Returns the steering noise (B, n) of a selection.
 
-    Where every atom of a chain was lost, or equal atoms of opposite sign cancel, the noise is the same known one.
+    Where every atom of a chain was lost, or equal atoms of opposite sign cancel, it is the codebook's known noise.
     """
-    batch = len(selection.atoms)
-    weights = torch.zeros(batch, codebook.size, device=selection.atoms.device)
+    batch, device = len(selection.atoms), selection.atoms.device
+    weights = torch.zeros(batch, codebook.size, device=device)
     weights.scatter_add_(1, selection.atoms, selection.signs)
-    weights[weights.abs().sum(dim=1) == 0] = 1.0
     norm = weights.norm(dim=1, keepdim=True)
-    return codebook.synthesise(weights * (codebook.size**0.5 / norm))
+    steered = codebook.synthesise(weights * (codebook.size**0.5 / norm.clamp(min=1.0)))
+    return torch.where(norm > 0, steered, codebook.noise(batch).to(device))
