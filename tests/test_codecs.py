@@ -15,7 +15,7 @@ from flipproof.bits import BitReader, BitWriter
 from flipproof.channel.bsc import BinarySymmetricChannel
 from flipproof.codec.jpeg import JpegCodec
 from flipproof.codec.tracks import TracksCodec
-from flipproof.codec.turbo import RobustTurboDDCM, TurboDDCM
+from flipproof.codec.turbo import HybridTurboDDCM, RobustTurboDDCM, TurboDDCM
 from flipproof.container import pack, packed_size, unpack
 from flipproof.errors import DecodeError, RateError, SpecError, UnknownNameError
 from flipproof.metric.psnr import psnr
@@ -26,6 +26,7 @@ SMALL = [
     (TracksCodec(bpp=0.6, steps_per_octave=1, track_bits=4, threshold=1.0, protected_share=0), 20),
     (TurboDDCM(bpp=0.6, steps=8, free_steps=1, atoms=256, grid=4), 14),
     (RobustTurboDDCM(bpp=0.6, steps=8, free_steps=2, atoms=300, grid=4), 14),
+    (HybridTurboDDCM(bpp=0.6, steps=8, free_steps=2, atoms=300, grid=4, alone=3), 14),
     (JpegCodec(quality=50), 25),
 ]
 
@@ -44,7 +45,7 @@ def test_any_size_round_trips_at_the_default_rate(name, size):
 
 
 @pytest.mark.parametrize("size", [(1, 1), (5, 7), (64, 64), (65, 33)])
-@pytest.mark.parametrize("name", ["turbo-ddcm", "robust-turbo-ddcm"])
+@pytest.mark.parametrize("name", ["turbo-ddcm", "robust-turbo-ddcm", "hybrid-turbo-ddcm"])
 def test_any_size_round_trips_with_fixed_counts(name, size):
     picture = photograph(*size)
     codec = registry.codec(name, count=2, atoms=64, steps=5, free_steps=1, grid=2)
@@ -86,9 +87,10 @@ def test_too_low_a_rate_says_what_it_takes(name, photo):
 
 
 def test_reference_operating_points():
-    """512x512, T = 30, N = 5, K = 16384: 24 coded steps of 1091 (M = 114) and 1095 bits (M = 73)."""
+    """512x512, T = 30, N = 5, K = 16384: 24 steps of 1091 (M = 114), 1095 (M = 73), 1092 bits (M = 106, B = 10)."""
     flat = np.full((512, 512, 3), 90, np.uint8)
-    for codec, bits in ((TurboDDCM(count=114), 26184), (RobustTurboDDCM(count=73), 26280)):
+    points = (TurboDDCM(count=114), 26184), (RobustTurboDDCM(count=73), 26280), (HybridTurboDDCM(count=106), 24 * 1092)
+    for codec, bits in points:
         file = unpack(codec.encode(flat))
         _, script = type(codec).open(file)
         assert sum(step.bits for step in script.steps) == bits
@@ -161,7 +163,7 @@ def test_sealed_nonsense_is_a_decode_error(change, text, photo):
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.binary(min_size=20, max_size=60), st.sampled_from([TracksCodec, TurboDDCM, RobustTurboDDCM]))
+@given(st.binary(min_size=20, max_size=60), st.sampled_from([TracksCodec, TurboDDCM, RobustTurboDDCM, HybridTurboDDCM]))
 def test_any_codec_fields_give_a_bounded_script(fields, kind):
     """Whatever a sealed header says of a 64x64 picture, its script fits the picture and a bounded number of steps."""
     try:
@@ -193,7 +195,7 @@ def test_file_size_is_as_described(photo):
 @pytest.mark.parametrize(
     ("spec", "error", "text"),
     [
-        ("nope", UnknownNameError, "unknown codec 'nope'; known: jpeg"),
+        ("nope", UnknownNameError, "unknown codec 'nope'; known: hybrid-turbo-ddcm, jpeg"),
         ("tracks[", SpecError, "expected name"),
         ("tracks[bpp]", SpecError, "expected parameter=value"),
         ("tracks[bpp=1,bpp=2]", SpecError, "once each"),

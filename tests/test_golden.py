@@ -23,6 +23,7 @@ GOLDEN = Path(__file__).parent / "golden"
 SPECS = {
     "tracks": "tracks[bpp=0.8]",
     "turbo-ddcm": "turbo-ddcm[count=12,atoms=500,steps=12,grid=2]",
+    "hybrid-turbo-ddcm": "hybrid-turbo-ddcm[count=12,atoms=500,steps=12,grid=2,alone=4]",
     "robust-turbo-ddcm": "robust-turbo-ddcm[count=12,atoms=500,steps=12,grid=2]",
 }
 

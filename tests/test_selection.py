@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from contracts import check_protocol, pairs
 from flipproof.codebook.rotated import RotatedCodebook
+from flipproof.protocol.hybrid import HybridProtocol
 from flipproof.protocol.independent import IndependentProtocol
 from flipproof.protocol.lexicographic import LexicographicProtocol, rank, unrank
 from flipproof.protocol.tracks import TracksProtocol
@@ -30,6 +31,9 @@ def products(size: int, seed: int = 0) -> torch.Tensor:
         (TracksProtocol(5, 0), select_tracks(products(9), 5, 0)),
         (IndependentProtocol(100, 9), select_turbo(products(200), 100, 9)),
         (IndependentProtocol(64, 1), select_turbo(products(64), 64, 1)),
+        (HybridProtocol(100, 9, 4), select_turbo(products(200), 100, 9)),
+        (HybridProtocol(100, 9, 0), select_turbo(products(200), 100, 9)),
+        (HybridProtocol(100, 9, 9), select_turbo(products(200), 100, 9)),
         (LexicographicProtocol(100, 9), select_turbo(products(200), 100, 9)),
         (LexicographicProtocol(8, 8), select_turbo(products(8), 8, 8)),
         (LexicographicProtocol(8, 1), select_turbo(products(8), 8, 1)),
@@ -41,9 +45,10 @@ def test_contract(protocol, selection):
 
 
 def test_published_bit_counts():
-    """Operating points at 512x512: Turbo M = 114, Robust M = 73, K = 16384."""
+    """Operating points at 512x512: Turbo M = 114, Robust M = 73, hybrid M = 106 with B = 10, K = 16384."""
     assert LexicographicProtocol(16384, 114).bits == 1091
     assert IndependentProtocol(16384, 73).bits == 1095
+    assert HybridProtocol(16384, 106, 10).bits == 1092
 
 
 def test_ranks_are_lexicographic():

@@ -36,7 +36,7 @@ from flipproof.selection.base import steer
 
 __all__ = ["WIRE_NUMBERS", "ChainCodec", "Script", "Step", "pad", "to_picture", "to_tensor", "wire_name"]
 
-WIRE_NUMBERS = {"tracks": 1, "turbo-ddcm": 2, "robust-turbo-ddcm": 3}
+WIRE_NUMBERS = {"tracks": 1, "turbo-ddcm": 2, "robust-turbo-ddcm": 3, "hybrid-turbo-ddcm": 4}
 
 BATCH_PIXELS = 2**22
 COMMON_BITS = 84

@@ -3,7 +3,7 @@ r"""Turbo-DDCM (https://arxiv.org/abs/2511.06424) and Robust Turbo-DDCM (https:/
 Every coded step takes the M atoms of largest absolute inner product with the residual, each with its sign; the sum is
 scaled to unit variance. Of T levels the first is known noise, the next T - 1 - N steps are coded with the same M each,
 and the last N carry no bits and are deterministic. Turbo-DDCM writes the indices of a step as one lexicographic rank,
-the robust variant writes each alone; nothing else differs.
+the robust variant writes each alone, the hybrid the strongest few alone; nothing else differs.
 
 The published codecs live in the latent space of Stable Diffusion. These run on one grid of the pixel-space prior, with
 a geometric schedule; the coarser the grid, the fewer bits the chain needs and the less detail it can show.
@@ -25,15 +25,16 @@ from flipproof.codec.rcc import COMMON_BITS, ChainCodec, Script, Step, free_move
 from flipproof.errors import HeaderError, RateError, SpecError
 from flipproof.image import ImageLike, to_rgb
 from flipproof.protocol.base import SelectionProtocol
+from flipproof.protocol.hybrid import HybridProtocol
 from flipproof.protocol.independent import IndependentProtocol
 from flipproof.protocol.lexicographic import LexicographicProtocol
 from flipproof.schedule import FixedSchedule
 from flipproof.selection.base import steer
 from flipproof.selection.turbo import select_turbo
 
-__all__ = ["RobustTurboDDCM", "TurboDDCM"]
+__all__ = ["HybridTurboDDCM", "RobustTurboDDCM", "TurboDDCM"]
 
-FIXED_BITS = 10 + 10 + 20 + 16 + 3 + 10 + 10
+FIXED_BITS = 10 + 10 + 20 + 16 + 3 + 10 + 10 + 13
 SIGMA_UNIT = 1 / 128
 FINEST_RATE = ((0.5, 1), (0.05, 2))
 """Rates in bits per pixel from which the finer grids pay; grid 4 below."""
@@ -85,10 +86,21 @@ class TurboDDCM(ChainCodec):
             if not legal:
                 raise SpecError(f"{self.name}: expected {name} {expected}, got {getattr(self, name)}")
 
-    @staticmethod
-    def protocol(atoms: int, count: int) -> SelectionProtocol:
+    def protocol(self, atoms: int, count: int) -> SelectionProtocol:
         """Returns how a step is written."""
         return LexicographicProtocol(atoms, count)
+
+    @classmethod
+    def read_protocol(cls, reader: BitReader, atoms: int, count: int) -> SelectionProtocol:
+        """Returns how a step was written, from what the header adds to the common Turbo fields.
+
+        Raises:
+            HeaderError: There is no such way.
+        """
+        return cls().protocol(atoms, count)
+
+    def protocol_fields(self, writer: BitWriter, count: int) -> None:
+        """Writes what :meth:`read_protocol` reads."""
 
     @torch.inference_mode()
     def encode(self, image: ImageLike) -> bytes:  # noqa: D102 (inherited)
@@ -101,7 +113,7 @@ class TurboDDCM(ChainCodec):
         count = min(self.count or self._count_for(height, width, atoms), atoms)
         if not _bounded(self.steps, atoms, count, samples):
             raise RateError(f"{self.name}: {self.steps} steps of {atoms} atoms on {samples} samples are too many")
-        script = self._script(height, width, schedule, atoms, count, self.free_steps)
+        script = _script(height, width, schedule, self.protocol(atoms, count), self.free_steps)
         x = pad(to_tensor(rgb).to(self.device), grid)
         target = torch.nn.functional.avg_pool2d(x, grid).flatten(1)
         bits: list[BitArray] = []
@@ -118,7 +130,9 @@ class TurboDDCM(ChainCodec):
             return Move(step.level.sigma, steer(codebook, selection))
 
         drive(walk(self.prior, schedule, (1, *x.shape[2:]), self.device), choose)
-        return self.assemble(_fields(schedule, atoms, count, self.free_steps), script, bits)
+        fields = _fields(schedule, atoms, count, self.free_steps)
+        self.protocol_fields(fields, count)
+        return self.assemble(fields, script, bits)
 
     @classmethod
     def read_script(cls, reader: BitReader, height: int, width: int) -> Script:  # noqa: D102 (inherited)
@@ -130,16 +144,8 @@ class TurboDDCM(ChainCodec):
         possible = steps >= 3 and free <= steps - 2 and 1 <= count <= atoms <= samples and 0 < low < high
         if not (possible and _bounded(steps, atoms, count, samples)):
             raise HeaderError("the header describes no possible chain, or one too long")
-        return cls._script(height, width, FixedSchedule(grid, high, low, steps), atoms, count, free)
-
-    @classmethod
-    def _script(cls, height: int, width: int, schedule: FixedSchedule, atoms: int, count: int, free: int) -> Script:
-        protocol, level = cls.protocol(atoms, count), schedule.first
-        steps = [Step(level, False, None)]
-        for index in range(1, schedule.steps):
-            level = schedule.next(level)
-            steps.append(Step(level, False, protocol if index < schedule.steps - free else None))
-        return Script(height, width, schedule, tuple(steps))
+        protocol = cls.read_protocol(reader, atoms, count)
+        return _script(height, width, FixedSchedule(grid, high, low, steps), protocol, free)
 
     def _count_for(self, height: int, width: int, atoms: int) -> int:
         """Returns the largest M whose file stays within the rate."""
@@ -159,14 +165,53 @@ class TurboDDCM(ChainCodec):
 
 @dataclass(frozen=True)
 class RobustTurboDDCM(TurboDDCM):
-    """Turbo-DDCM with every index on its own; parameters as for :class:`TurboDDCM`."""
+    """Turbo-DDCM with every index on its own."""
 
     name: ClassVar[str] = "robust-turbo-ddcm"
 
-    @staticmethod
-    def protocol(atoms: int, count: int) -> SelectionProtocol:
+    def protocol(self, atoms: int, count: int) -> SelectionProtocol:
         """Returns how a step is written."""
         return IndependentProtocol(atoms, count)
+
+
+@dataclass(frozen=True)
+class HybridTurboDDCM(TurboDDCM):
+    """Turbo-DDCM with the strongest indices on their own and one rank for the others.
+
+    Attributes:
+        alone: Indices B on their own, 0 to 4096; cut to M. The other parameters are those of :class:`TurboDDCM`.
+    """
+
+    name: ClassVar[str] = "hybrid-turbo-ddcm"
+    alone: int = 10
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.alone <= MOST_COUNT:
+            raise SpecError(f"{self.name}: expected alone from 0 to {MOST_COUNT}, got {self.alone}")
+
+    def protocol(self, atoms: int, count: int) -> SelectionProtocol:
+        """Returns how a step is written."""
+        return HybridProtocol(atoms, count, min(self.alone, count))
+
+    @classmethod
+    def read_protocol(cls, reader: BitReader, atoms: int, count: int) -> SelectionProtocol:  # noqa: D102 (inherited)
+        alone = reader.read("atoms alone B", 13)
+        if alone > count:
+            raise HeaderError(f"expected at most {count} atoms alone, got {alone}")
+        return HybridProtocol(atoms, count, alone)
+
+    def protocol_fields(self, writer: BitWriter, count: int) -> None:  # noqa: D102 (inherited)
+        writer.write("atoms alone B", min(self.alone, count), 13)
+
+
+def _script(height: int, width: int, schedule: FixedSchedule, protocol: SelectionProtocol, free: int) -> Script:
+    level = schedule.first
+    steps = [Step(level, False, None)]
+    for index in range(1, schedule.steps):
+        level = schedule.next(level)
+        steps.append(Step(level, False, protocol if index < schedule.steps - free else None))
+    return Script(height, width, schedule, tuple(steps))
 
 
 def _fields(schedule: FixedSchedule, atoms: int, count: int, free: int) -> BitWriter:

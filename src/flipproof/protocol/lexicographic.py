@@ -93,10 +93,10 @@ class LexicographicProtocol:
 
     def read(self, bits: BitArray, known: NDArray[np.bool_]) -> Selection:
         """Reads selections; an impossible rank wraps around, an incomplete one loses every atom of the step."""
-        atoms = torch.tensor([unrank(self._number(row) % self.sets, self.atoms, self.count) for row in bits])
+        sets = [unrank(self._number(row) % self.sets, self.atoms, self.count) for row in bits]
         whole = known[: self._width].all() & known[self._width :]
         signs = (1.0 - 2.0 * bits[:, self._width :]) * whole
-        return Selection(atoms, torch.from_numpy(signs.astype(np.float32)))
+        return Selection(torch.tensor(sets, dtype=torch.int64), torch.from_numpy(signs.astype(np.float32)))
 
     @property
     def _width(self) -> int:
