@@ -1,14 +1,18 @@
 from __future__ import annotations
 
 import importlib
+import pickle
 import pkgutil
 import subprocess
 import sys
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
 
 import flipproof
+from flipproof.codec.base import Codec
+from flipproof.container import pack
 from flipproof.errors import DamagedError, DecodeError, FlipproofError, NotFlipError
 from flipproof.metric.psnr import psnr
 
@@ -28,6 +32,52 @@ def test_encode_flip_decode(photo, tmp_path):
     assert (flipproof.decode(tmp_path / "a.flip").picture == flipproof.decode(data).picture).all()
 
 
+def test_codec_objects_are_used_as_they_are(photo):
+    from flipproof.codec.jpeg import JpegCodec
+
+    class Loud(JpegCodec):
+        def encode(self, image):
+            return super().encode(image) + b"!"
+
+    assert flipproof.encode(photo, Loud(quality=20)).endswith(b"!")
+    assert len(flipproof.encode(photo, JpegCodec(), bpp=1.0)) <= 96 * 128 / 8
+    with pytest.raises(flipproof.SpecError, match="no parameter 'bpp'"):
+        flipproof.encode(photo, RatelessCodec(), bpp=1.0)
+
+
+@dataclass(frozen=True)
+class RatelessCodec(Codec):
+    name = "rateless"
+
+    def encode(self, image):
+        return b""
+
+    def decode_many(self, files):
+        return []
+
+
+def test_errors_and_results_travel_between_processes():
+    from flipproof.errors import MissingExtraError, UnknownNameError
+    from flipproof.result import Damage, DecodeResult
+
+    result = DecodeResult(None, flipproof.Status.FAILED, Damage(), error="no")
+    errors = [UnknownNameError("codec", "x", ["y"]), DamagedError("bad", result), MissingExtraError("a", "b")]
+    for error in errors:
+        assert str(pickle.loads(pickle.dumps(error))) == str(error)
+    assert hash(result)
+
+
+def test_other_default_types_change_nothing(photo):
+    import torch
+
+    data = flipproof.encode(photo, bpp=0.6)
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert flipproof.encode(photo, bpp=0.6) == data
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
 def test_other_codecs_by_name(photo):
     data = flipproof.encode(photo, codec="jpeg[quality=30]")
     assert data[:2] == b"\xff\xd8"
@@ -36,7 +86,7 @@ def test_other_codecs_by_name(photo):
         flipproof.decode(data)
 
 
-@pytest.mark.parametrize("data", [b"", b"\xf7", b"hello", bytes(1000), b"\xf7FLP" + bytes(200)])
+@pytest.mark.parametrize("data", [b"", b"\xf7", pack(b"", b"", b""), b"hello", bytes(1000), b"\xf7FLP" + bytes(200)])
 def test_what_is_no_file_raises_a_decode_error(data):
     with pytest.raises(DecodeError):
         flipproof.decode(data)

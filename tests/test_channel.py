@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts import check_channel
+from flipproof.channel import bsc
 from flipproof.channel.bsc import BinarySymmetricChannel
 from flipproof.errors import SpecError
 
@@ -23,6 +24,13 @@ def test_the_flip_rate_is_right_on_both_sides(rate):
     deviation = (n * rate * (1 - rate)) ** 0.5
     assert abs(flips - n * rate) < 4.9 * deviation
     assert flips > 0
+
+
+def test_chunks_change_no_flip(monkeypatch):
+    bits = np.zeros((3, 1000), np.uint8)
+    whole = BinarySymmetricChannel(0.1)(bits, np.random.default_rng(3))
+    monkeypatch.setattr(bsc, "CHUNK", 7)
+    assert (BinarySymmetricChannel(0.1)(bits, np.random.default_rng(3)) == whole).all()
 
 
 def test_zeros_and_ones_flip_alike():

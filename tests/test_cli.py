@@ -92,6 +92,9 @@ def test_lists(run):
         (("decode", "EMPTY", "a.png"), "got no bytes"),
         (("info", "PNG"), "expected a .flip file"),
         (("corrupt", "PNG", "a", "--ber", "2"), "--ber"),
+        (("encode", "PNG", "a.flip", "--codec", "tracks[device=nowhere]"), "expected a device"),
+        (("train", "small", "--data", ".", "--patch", "33"), "multiple of 16"),
+        (("train", "small", "--data", "."), "expected index.tsv"),
         (("nonsense",), "No such command"),
         (("study", "run", "nope"), "nope"),
     ],
@@ -113,6 +116,24 @@ def test_unwritable_output(run, png, tmp_path):
         assert code == 2
         assert "Is a directory" in error
         assert error.count("\n") == 1
+
+
+def test_nothing_is_written_over_what_is_read(run, png, tmp_path):
+    before = png.read_bytes()
+    for command in ("encode", "decode", "corrupt"):
+        code, _, error = run(command, png, png)
+        assert code == 2
+        assert "two different files" in error
+    assert png.read_bytes() == before
+
+
+def test_interrupting_says_so(run, png, tmp_path, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("flipproof.api.encode", interrupt)
+    code, _, error = run("encode", png, tmp_path / "a.flip")
+    assert (code, error) == (130, "flipproof: interrupted\n")
 
 
 def test_unknown_picture_format(run, png, tmp_path):

@@ -84,6 +84,14 @@ def test_unreadable_files_say_why(tmp_path):
         to_rgb(tmp_path / "cut.png")
 
 
+def test_other_things_are_refused(tmp_path):
+    closed = Image.new("RGB", (4, 4))
+    closed.close()
+    for thing in (None, 3, [1, 2], closed):
+        with pytest.raises(ImageError):
+            to_rgb(thing)
+
+
 def test_huge_claims_are_refused_before_decoding(tmp_path):
     header = io.BytesIO()
     Image.new("1", (16000, 16000)).save(header, "PNG")

@@ -91,6 +91,11 @@ def test_what_is_no_checkpoint_or_data_says_so(folder):
         PhotoSet.load(folder)
 
 
+def test_photographs_smaller_than_a_patch_are_an_error(folder):
+    with pytest.raises(ImageError, match="at least 96 pixels"):
+        PhotoSet.load(folder).patches(1, 96, np.random.default_rng(0))
+
+
 def test_the_learning_rate_warms_up_and_decays():
     rates = [Recipe(steps=100, warmup=10).rate_at(step) for step in range(100)]
     assert rates[0] == pytest.approx(5e-5)

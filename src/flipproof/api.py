@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from flipproof import registry
+from flipproof.bits import BitReader
 from flipproof.codec.base import Codec
 from flipproof.container import unpack
 from flipproof.errors import DecodeError
@@ -37,7 +38,9 @@ def encode(image: ImageLike, codec: str | Codec = "tracks", bpp: float | None = 
         >>> len(encode(gray, codec="jpeg[quality=30]")) < 500
         True
     """
-    return registry.codec(str(codec), bpp=bpp).encode(image)
+    if isinstance(codec, str):
+        return registry.codec(codec, bpp=bpp).encode(image)
+    return (codec if bpp is None else codec.with_rate(bpp)).encode(image)
 
 
 def decode(
@@ -76,7 +79,7 @@ def codec_of(data: bytes) -> str:
     """
     from flipproof.codec.rcc import WIRE_NUMBERS
 
-    number = unpack(data).fields[0]
+    number = BitReader(unpack(data).fields).read("codec", 8)
     for name, wire in WIRE_NUMBERS.items():
         if wire == number:
             return name

@@ -102,7 +102,7 @@ def walk(
     batch, height, width = shape
     level = schedule.first
     rows, columns = grid_shape(height, width, level.grid)
-    mean = torch.zeros(batch, 3 * rows * columns, device=device)
+    mean = torch.zeros(batch, 3 * rows * columns, dtype=torch.float32, device=device)
     move = yield Proposal(0, math.inf, level, False, mean)
     y = mean.view(batch, 3, rows, columns)
     may_grow, index = True, 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
@@ -12,7 +12,7 @@ from rich.table import Table
 from typer.exceptions import TyperException
 
 from flipproof._version import __version__
-from flipproof.errors import FlipproofError
+from flipproof.errors import FlipproofError, SpecError
 from flipproof.study.cli import app as study
 from flipproof.train.cli import app as train
 
@@ -27,6 +27,9 @@ app = typer.Typer(
 app.add_typer(study, name="study")
 app.add_typer(train, name="train")
 out, err = Console(), Console(stderr=True)
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it."""
 
 Source = Annotated[Path, typer.Argument(help="File to read.", show_default=False)]
 Target = Annotated[Path, typer.Argument(help="File to write.", show_default=False)]
@@ -50,6 +53,7 @@ def encode(
     from flipproof import api
     from flipproof.image import to_rgb
 
+    _distinct(picture, file)
     rgb = to_rgb(picture)
     data = api.encode(rgb, codec, bpp)
     file.write_bytes(data)
@@ -69,9 +73,17 @@ def decode(
     from PIL import Image
 
     from flipproof import api
+    from flipproof.errors import ImageError
+    from flipproof.image import PILLOW_ERRORS
 
+    _distinct(file, picture)
+    if Image.registered_extensions().get(picture.suffix.lower()) not in Image.SAVE:
+        raise SpecError(f"expected the name of a picture Pillow can write, such as .png, got {picture.name}")
     result = api.decode(file, codec, strict)
-    Image.fromarray(result.picture).save(picture)
+    try:
+        Image.fromarray(result.picture).save(picture)
+    except PILLOW_ERRORS as error:
+        raise ImageError(f"cannot write {picture}: {getattr(error, 'strerror', None) or error}") from error
     err.print(f"{picture}: {result.status}, {result.damage}", highlight=False, soft_wrap=True)
 
 
@@ -86,6 +98,7 @@ def corrupt(
     from flipproof.channel.bsc import BinarySymmetricChannel
     from flipproof.seeds import generator
 
+    _distinct(file, damaged)
     data = file.read_bytes()
     received = BinarySymmetricChannel(ber).corrupt(data, generator(purpose="corrupt", seed=seed))
     damaged.write_bytes(received)
@@ -111,20 +124,29 @@ def codecs() -> None:
 
 
 def main() -> None:
-    """Runs the command; expected failures are one line on standard error and exit code 2."""
+    """Runs the command; failures are one line on standard error and exit code 2, or 130 after Ctrl-C."""
     try:
-        sys.exit(app(standalone_mode=False))
+        code = app(standalone_mode=False)
     except TyperException as error:
         _fail(error.format_message())
-    except typer.Abort:
-        _fail("interrupted")
+    except (typer.Abort, KeyboardInterrupt):
+        code = INTERRUPTED
     except OSError as error:
         _fail(f"{error.filename or 'input or output'}: {error.strerror or error}")
     except (FlipproofError, ValueError) as error:
         _fail(str(error))
+    if code == INTERRUPTED:
+        err.print("flipproof: interrupted", style="red")
+    sys.exit(code)
 
 
-def _fail(message: str) -> None:
+def _distinct(source: Path, target: Path) -> None:
+    """Refuses to write over what is read."""
+    if target.exists() and source.exists() and source.samefile(target):
+        raise SpecError(f"expected two different files, got {source} twice")
+
+
+def _fail(message: str) -> NoReturn:
     if message:
         err.print(f"flipproof: {message.splitlines()[0]}", style="red", highlight=False, markup=False, soft_wrap=True)
     sys.exit(2)

@@ -54,8 +54,12 @@ class UnknownNameError(SpecError):
     """No codec, channel, metric, prior or photograph goes by this name."""
 
     def __init__(self, kind: str, name: str, known: list[str]) -> None:
-        super().__init__(f"unknown {kind} {name!r}; known: {', '.join(known)}")
+        super().__init__(kind, name, known)
         self.name = name
+
+    def __str__(self) -> str:
+        kind, name, known = self.args
+        return f"unknown {kind} {name!r}; known: {', '.join(known)}"
 
 
 class RateError(FlipproofError):
@@ -78,8 +82,11 @@ class DamagedError(FlipproofError):
     """Strict decoding met damage; :attr:`result` holds what could be decoded."""
 
     def __init__(self, message: str, result: DecodeResult) -> None:
-        super().__init__(message)
+        super().__init__(message, result)
         self.result = result
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class WeightsError(FlipproofError):
@@ -90,4 +97,8 @@ class MissingExtraError(FlipproofError, ImportError):
     """An optional dependency is missing; the text names the exact install command."""
 
     def __init__(self, package: str, extra: str) -> None:
-        super().__init__(f"{package} is not installed; run: pip install 'flipproof[{extra}]'")
+        super().__init__(package, extra)
+
+    def __str__(self) -> str:
+        package, extra = self.args
+        return f"{package} is not installed; run: pip install 'flipproof[{extra}]'"

@@ -57,9 +57,14 @@ def to_rgb(image: ImageLike) -> RgbImage:
             raise ImageError(f"expected a uint8 array (H, W, 3), got {image.dtype} {image.shape}")
         array = image
     elif isinstance(image, Image.Image):
-        array = _from_pillow(image)
-    else:
+        try:
+            array = _from_pillow(image)
+        except PILLOW_ERRORS as error:
+            raise ImageError(f"cannot read the picture: {error}") from error
+    elif isinstance(image, str | os.PathLike):
         array = _from_path(image)
+    else:
+        raise ImageError(f"expected an array, a Pillow image or a path, got {type(image).__name__}")
     check_size(*array.shape[:2])
     return np.ascontiguousarray(array)
 

@@ -49,7 +49,7 @@ class Damage:
         return ", ".join(part for part in parts if part) or "no damage seen"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class DecodeResult:
     """A decoded picture.
 

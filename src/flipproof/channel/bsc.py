@@ -13,6 +13,9 @@ from flipproof.errors import SpecError
 
 __all__ = ["BinarySymmetricChannel"]
 
+CHUNK = 2**22
+"""Random numbers drawn at once."""
+
 
 @dataclass(frozen=True)
 class BinarySymmetricChannel(Channel):
@@ -35,6 +38,9 @@ class BinarySymmetricChannel(Channel):
             raise SpecError(f"expected a bit error rate in [0, 1], got {self.bit_error_rate}")
 
     def __call__(self, bits: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:  # noqa: D102
-        flips = rng.random(bits.shape) < self.bit_error_rate
-        received: NDArray[np.uint8] = bits ^ flips.astype(np.uint8)
+        received = bits.copy()
+        flat = received.reshape(-1)
+        for start in range(0, flat.size, CHUNK):
+            part = flat[start : start + CHUNK]
+            part ^= rng.random(part.size) < self.bit_error_rate
         return received

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any, ClassVar
 
-from flipproof.errors import DecodeError
+from flipproof.errors import DecodeError, SpecError
 from flipproof.image import ImageLike
 from flipproof.result import DecodeResult, Status
 
@@ -55,6 +55,16 @@ class Codec(ABC):
         if result.status is Status.FAILED:
             raise DecodeError(result.error)
         return result
+
+    def with_rate(self, bpp: float) -> Codec:
+        """Returns the same codec at another rate in bits per pixel.
+
+        Raises:
+            SpecError: It has no parameter ``bpp``, or the rate is out of range.
+        """
+        if "bpp" not in {f.name for f in fields(self)}:  # type: ignore[arg-type]
+            raise SpecError(f"{self.name} has no parameter 'bpp'")
+        return replace(self, bpp=bpp)  # type: ignore[type-var]
 
     def get_config(self) -> dict[str, Any]:
         """Returns the name (under ``codec``) and the parameters, JSON-serialisable."""

@@ -28,7 +28,8 @@ class JpegCodec(Codec):
 
     Attributes:
         quality: 1 (smallest) to 95.
-        bpp: Whole-file rate in bits per pixel; takes the highest quality not above it. Overrides ``quality``.
+        bpp: Whole-file rate in bits per pixel; takes a quality, found by bisection, whose file fits and
+            that of the next higher one does not. Overrides ``quality``.
     """
 
     name: ClassVar[str] = "jpeg"
@@ -38,8 +39,8 @@ class JpegCodec(Codec):
     def __post_init__(self) -> None:
         if not 1 <= self.quality <= 95:
             raise SpecError(f"jpeg: expected quality from 1 to 95, got {self.quality}")
-        if self.bpp is not None and not self.bpp > 0:
-            raise SpecError(f"jpeg: expected bpp above 0, got {self.bpp}")
+        if self.bpp is not None and not 0 < self.bpp <= 24:
+            raise SpecError(f"jpeg: expected bpp above 0, at most 24, got {self.bpp}")
 
     def encode(self, image: ImageLike) -> bytes:  # noqa: D102 (inherited)
         rgb = to_rgb(image)
@@ -57,7 +58,11 @@ class JpegCodec(Codec):
 
 def _save(rgb: RgbImage, quality: int) -> bytes:
     buffer = io.BytesIO()
-    Image.fromarray(rgb).save(buffer, "JPEG", quality=quality, optimize=True)
+    try:
+        Image.fromarray(rgb).save(buffer, "JPEG", quality=quality, optimize=True)
+    except OSError:  # Pillow's buffer for optimised tables is too small for noise
+        buffer = io.BytesIO()
+        Image.fromarray(rgb).save(buffer, "JPEG", quality=quality)
     return buffer.getvalue()
 
 

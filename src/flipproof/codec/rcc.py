@@ -25,7 +25,7 @@ from flipproof.bits import BitArray, BitReader, BitWriter
 from flipproof.chain import Move, Proposal, drive, grid_shape, walk
 from flipproof.codebook.rotated import RotatedCodebook
 from flipproof.codec.base import Codec
-from flipproof.errors import DecodeError, FlipproofError, HeaderError, ImageError, WeightsError
+from flipproof.errors import DecodeError, FlipproofError, HeaderError, ImageError, SpecError, WeightsError
 from flipproof.image import RgbImage, check_size
 from flipproof.prior.base import Prior
 from flipproof.prior.small import SmallPrior
@@ -150,7 +150,7 @@ class ChainCodec(Codec):
 
     def decode_many(self, files: Sequence[bytes]) -> list[DecodeResult]:  # noqa: D102 (inherited)
         results: dict[int, DecodeResult] = {}
-        groups: dict[tuple[Script, int], list[tuple[int, container.Container]]] = {}
+        groups: dict[tuple[Script, int, int], list[tuple[int, container.Container]]] = {}
         for index, data in enumerate(files):
             try:
                 file = container.unpack(data)
@@ -159,8 +159,8 @@ class ChainCodec(Codec):
             except FlipproofError as error:
                 results[index] = DecodeResult(None, Status.FAILED, codec=self.name, error=str(error))
             else:
-                groups.setdefault((script, len(data)), []).append((index, file))
-        for (script, _), members in groups.items():
+                groups.setdefault((script, file.safe_arrived, len(file.rest)), []).append((index, file))
+        for (script, _, _), members in groups.items():
             decoded = self._decode_alike(script, [file for _, file in members])
             results |= zip((index for index, _ in members), decoded, strict=True)
         return [results[index] for index in range(len(files))]
@@ -221,6 +221,14 @@ class ChainCodec(Codec):
         return pictures[:, :, : script.height, : script.width]
 
 
+def check_device(device: str) -> None:
+    """Raises SpecError unless PyTorch knows the device and it is there."""
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise SpecError(f"expected a device that is there, such as cpu or cuda, got {device!r}") from error
+
+
 def free_move(step: Step, proposal: Proposal, codebook: RotatedCodebook) -> Move:
     """Returns the move of a step without bits: known noise where the chain starts, else deterministic."""
     starting = math.isinf(proposal.source)
@@ -261,8 +269,10 @@ def _receive(file: container.Container, script: Script) -> _Payload:
     """Joins the parts of a payload of any length and marks what did not arrive."""
     size, split = script.payload_size, script.protected_size
     payload = (file.safe[:split].ljust(split, b"\0") + file.rest)[:size].ljust(size, b"\0")
-    place, wanted, arrived = np.arange(size), size - split, len(file.rest)
-    known = np.where(place < split, place < file.safe_arrived, place < split + arrived)
+    wanted, arrived = size - split, len(file.rest)
+    known = np.zeros(size, dtype=bool)
+    known[: min(split, max(0, file.safe_arrived))] = True
+    known[split : split + arrived] = True
     damage = Damage(
         repaired_bits=file.repaired_bits,
         failed_blocks=file.failed_blocks,
@@ -274,4 +284,4 @@ def _receive(file: container.Container, script: Script) -> _Payload:
 
 
 def _status(damage: Damage) -> Status:
-    return Status.OK if damage.payload_intact else Status.DEGRADED
+    return Status.OK if damage.payload_intact and not damage.missing_bits else Status.DEGRADED

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from flipproof.bits import BitReader
-from flipproof.codec.rcc import ChainCodec, Script, pad, to_tensor
+from flipproof.codec.rcc import ChainCodec, Script, check_device, pad, to_tensor
 from flipproof.codec.tracks_draft import Draft, read_tracks_script, smallest_file
 from flipproof.errors import RateError, SpecError
 from flipproof.image import ImageLike, to_rgb
@@ -52,23 +52,34 @@ class TracksCodec(ChainCodec):
     device: str = "cpu"
 
     def __post_init__(self) -> None:
-        code = self.threshold * 16
         for name, legal, expected in (
             ("bpp", self.bpp is None or 0 < self.bpp <= 24, "above 0, at most 24"),
             ("steps_per_octave", 1 <= self.steps_per_octave <= 7, "from 1 to 7"),
             ("track_bits", 0 <= self.track_bits <= 15, "from 0 to 15"),
-            ("threshold", code == int(code) and 1 <= code < 32, "a multiple of 1/16 from 1/16 to 31/16"),
+            (
+                "threshold",
+                0 < self.threshold < 2 and (16 * self.threshold).is_integer(),
+                "a multiple of 1/16 from 1/16 to 31/16",
+            ),
             ("protected_share", 0 <= self.protected_share <= 1, "from 0 to 1"),
         ):
             if not legal:
                 raise SpecError(f"tracks: expected {name} {expected}, got {getattr(self, name)}")
+        check_device(self.device)
 
     def encode(self, image: ImageLike) -> bytes:  # noqa: D102 (inherited)
         rgb = to_rgb(image)
         height, width, _ = rgb.shape
         schedule = GrownSchedule(_coarsest(height, width), self.threshold, self.steps_per_octave)
-        draft = Draft(schedule, (height, width), self._target(height, width), self.track_bits, self.protected_share)
-        draft.steer_to(pad(to_tensor(rgb).to(self.device), schedule.coarsest), self.prior)
+        target = self._target(height, width)
+        x = pad(to_tensor(rgb).to(self.device), schedule.coarsest)
+        draft = Draft(schedule, (height, width), target, self.track_bits, self.protected_share)
+        draft.steer_to(x, self.prior)
+        if draft.starved:
+            draft = Draft(schedule, (height, width), target, self.track_bits, self.protected_share, growth_reserve=0)
+            draft.steer_to(x, self.prior)
+        if not draft.steps:
+            raise RateError(f"tracks: {target} bytes leave no room for a single step with these parameters")
         return self.assemble(draft.fields(), draft.script(), draft.bits)
 
     @classmethod

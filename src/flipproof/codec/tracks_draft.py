@@ -34,10 +34,15 @@ __all__ = ["Draft", "TrackStep", "read_tracks_script", "smallest_file"]
 BUDGET_SCALE = 0.8
 """Tracks spent over tracks that the information asks for; less than 1 lets the chain run a little ahead."""
 GROWTH_RESERVE = 1.0
-"""A chain grows only if it can afford the new band and then this many times its bits."""
+"""A chain grows only if it can afford the new band and then this many times its bits; 0 lets it grow in any case."""
 SIGMA_LEAST = 0.015
 """Noise under which the shipped prior has nothing left to say."""
 MOST_STEPS = 63
+MOST_RATE = 24
+"""Bits per pixel that a payload may have, and 1280 bits more."""
+MOST_CODE = 127
+FULL = 0.995
+"""Share of the target at which a file counts as full."""
 MOST_PROTECTED = 60000
 """Bytes of protected payload that a container surely holds."""
 SIGMA_TOP, SIGMA_OCTAVES, SIGMA_BITS = 16.0, 12, 12
@@ -68,6 +73,7 @@ class Draft:
         target: Bytes the file may have.
         track_bits: Index bits of the longest tracks.
         protected_share: Leading steps are protected as long as their bits are at most this share of the file.
+        growth_reserve: Bits that must be left after growing, over those of the new band.
     """
 
     schedule: GrownSchedule
@@ -75,9 +81,11 @@ class Draft:
     target: int
     track_bits: int
     protected_share: float
+    growth_reserve: float = GROWTH_RESERVE
     steps: list[TrackStep] = field(default_factory=list)
     bits: list[BitArray] = field(default_factory=list)
     _full: bool = False
+    _bare_end: bool = False
 
     @torch.inference_mode()
     def steer_to(self, x: Tensor, prior: Prior) -> None:
@@ -92,11 +100,16 @@ class Draft:
             step = self._fit(proposal, max(float(residual.square().sum()), 1e-9))
             return self._take(step, proposal, residual) if step else None
 
-        drive(walk(prior, self.schedule, (1, *x.shape[2:]), x.device.type), choose)
+        drive(walk(prior, self.schedule, (1, *x.shape[2:]), str(x.device)), choose)
+
+    @property
+    def starved(self) -> bool:
+        """Whether the chain stayed on a coarse grid and could not use its bits there."""
+        return not self._full and bool(self.steps) and self.steps[-1].level.grid > 1
 
     def script(self) -> Script:
         """Returns the script of the steps so far."""
-        return Script(*self.size, self.schedule, tuple(self.steps), self._protected(self.steps))
+        return Script(*self.size, self.schedule, tuple(self.steps), self._protected(self.steps, self._bare_end))
 
     def fields(self) -> BitWriter:
         """Returns the codec's own header fields for the steps so far."""
@@ -106,7 +119,7 @@ class Draft:
         writer.write("steps per octave", self.schedule.steps_per_octave, 3)
         writer.write("longest track (log2)", self.track_bits, 4)
         writer.write("steps", len(self.steps), 6)
-        writer.write("protected steps", self._protected(self.steps), 6)
+        writer.write("protected steps", self._protected(self.steps, self._bare_end), 6)
         writer.write("finest grid (log2)", _log2(last.level.grid), 3)
         writer.write("last sigma", _sigma_code(last.level.sigma), SIGMA_BITS)
         writer.write("last tracks", last.protocol.tracks, TRACKS_BITS)
@@ -117,9 +130,9 @@ class Draft:
         """Returns the step to take: as wished, or the last one with all that is left, or None."""
         step = _wish(proposal, energy, self.track_bits)
         spent = self._size_with(step)
-        if proposal.growing and spent + GROWTH_RESERVE * step.bits / 8 > self.target:
+        if proposal.growing and self.growth_reserve and spent + self.growth_reserve * step.bits / 8 > self.target:
             return None
-        if spent < self.target:
+        if spent < self.target and len(self.steps) < MOST_STEPS - 1:
             return step
         self._full = True
         tracks = self._most_tracks(proposal)
@@ -132,31 +145,36 @@ class Draft:
         self.bits.append(step.protocol.write(selection))
         return Move(step.level.sigma, steer(codebook, selection))
 
-    def _size_with(self, step: TrackStep) -> int:
-        """Returns the bytes of the file if it ended with one more step."""
+    def _size_with(self, step: TrackStep, bare: bool = False) -> int:
+        """Returns the bytes of the file if it ended with one more step, which may be left unprotected (bare)."""
         steps = [*self.steps, step]
-        safe = -(-sum(s.bits for s in steps[: self._protected(steps)]) // 8)
+        safe = -(-sum(s.bits for s in steps[: self._protected(steps, bare)]) // 8)
         total = -(-sum(s.bits for s in steps) // 8)
         return container.packed_size(_fields_size(self.steps), safe, total - safe)
 
     def _most_tracks(self, proposal: Proposal) -> int:
-        """Returns the most tracks one last step can have."""
+        """Returns the most tracks one last step can have; it is left bare where parity would keep the file short."""
         size = proposal.mean.shape[1]
 
         def bytes_with(tracks: int) -> int:
             protocol = _protocol(size, tracks, self.track_bits)
-            return self._size_with(TrackStep(proposal.target, proposal.growing, protocol))
+            return self._size_with(TrackStep(proposal.target, proposal.growing, protocol), self._bare_end)
 
-        return bisect_right(range(1, min(size, (1 << TRACKS_BITS) - 1) + 1), self.target, key=bytes_with)
+        choices = range(1, min(size, (1 << TRACKS_BITS) - 1) + 1)
+        tracks = bisect_right(choices, self.target, key=bytes_with)
+        self._bare_end = not tracks or bytes_with(tracks) < FULL * self.target
+        return bisect_right(choices, self.target, key=bytes_with) if self._bare_end else tracks
 
-    def _protected(self, steps: list[TrackStep]) -> int:
+    def _protected(self, steps: list[TrackStep], bare: bool) -> int:
+        """Returns how many leading steps are protected; of all but the last one if that is left bare."""
         most = min(self.protected_share * self.target, MOST_PROTECTED)
-        return sum(end <= 8 * most for end in accumulate(step.bits for step in steps))
+        ends = accumulate(step.bits for step in (steps[:-1] if bare else steps))
+        return sum(end <= 8 * most for end in ends)
 
 
 def smallest_file() -> int:
-    """Returns the bytes of header and protection of a file with one step of a few bits."""
-    return container.packed_size(_fields_size([]), 2, 0)
+    """Returns the bytes of a file with one unprotected step of a few bits."""
+    return container.packed_size(_fields_size([]), 0, 2)
 
 
 def read_tracks_script(reader: BitReader, height: int, width: int) -> Script:
@@ -172,7 +190,7 @@ def read_tracks_script(reader: BitReader, height: int, width: int) -> Script:
     count = reader.read("steps", 6)
     protected = reader.read("protected steps", 6)
     finest = 1 << reader.read("finest grid (log2)", 3)
-    sigma = SIGMA_TOP * 2 ** (-reader.read("last sigma", SIGMA_BITS) * SIGMA_OCTAVES / (1 << SIGMA_BITS))
+    sigma = _sigma(reader.read("last sigma", SIGMA_BITS))
     last = reader.read("last tracks", TRACKS_BITS)
     if not (per_octave and threshold and count and last and finest <= coarsest and protected <= count):
         raise HeaderError("the header describes no possible chain")
@@ -182,7 +200,9 @@ def read_tracks_script(reader: BitReader, height: int, width: int) -> Script:
     for (level, growing), tracks in zip(_path(schedule, finest), budgets, strict=False):
         size = _band_size(height, width, coarsest, level.grid, growing)
         steps.append(Step(level, growing, _protocol(size, min(tracks, size), most)))
-    end = steps[-1]
+    end, before = steps[-1], steps[-2].level.sigma if count > 1 else math.inf
+    if not (end.growing or sigma < before) or sum(step.bits for step in steps) > MOST_RATE * height * width + 1280:
+        raise HeaderError("the header describes no possible chain")
     steps[-1] = Step(Level(end.level.grid, sigma), end.growing, end.protocol)
     return Script(height, width, schedule, tuple(steps), protected)
 
@@ -212,7 +232,7 @@ def _wish(proposal: Proposal, energy: float, most: int) -> TrackStep:
     gain = BUDGET_SCALE * energy * (proposal.target.sigma**-2 - proposal.source**-2)
     bits = most
     for _ in range(3):
-        code = max(0, round(4 * math.log2(max(1.0, gain / capture(bits) ** 2))))
+        code = min(MOST_CODE, round(4 * math.log2(max(1.0, gain / capture(bits) ** 2))))
         protocol = _protocol(size, min(_budget(code), size), most)
         bits = protocol.index_bits
     return TrackStep(proposal.target, proposal.growing, protocol, code)
@@ -222,10 +242,10 @@ def _last(proposal: Proposal, energy: float, tracks: int, most: int) -> TrackSte
     """Returns the step that takes the given tracks, to the level they pay for."""
     protocol = _protocol(proposal.mean.shape[1], tracks, most)
     precision = proposal.source**-2 + tracks * capture(protocol.index_bits) ** 2 / (BUDGET_SCALE * energy)
-    sigma = min(max(precision**-0.5, proposal.target.sigma), 0.999 * proposal.source)
-    code = _sigma_code(sigma)
-    sigma = SIGMA_TOP * 2 ** (-code * SIGMA_OCTAVES / (1 << SIGMA_BITS))
-    return TrackStep(Level(proposal.target.grid, sigma), proposal.growing, protocol)
+    code = _sigma_code(max(precision**-0.5, SIGMA_LEAST))
+    while _sigma(code) >= proposal.source:
+        code += 1
+    return TrackStep(Level(proposal.target.grid, _sigma(code)), proposal.growing, protocol)
 
 
 def _protocol(size: int, tracks: int, most: int) -> TracksProtocol:
@@ -269,6 +289,10 @@ def _fields_size(before_last: list[TrackStep]) -> int:
     _write_codes(writer, before_last)
     bits: int = COMMON_BITS + FIXED_BITS + writer.bits
     return -(-bits // 8)
+
+
+def _sigma(code: int) -> float:
+    return SIGMA_TOP * math.exp2(-code * SIGMA_OCTAVES / (1 << SIGMA_BITS))
 
 
 def _sigma_code(sigma: float) -> int:

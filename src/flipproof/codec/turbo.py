@@ -21,7 +21,17 @@ from flipproof import container
 from flipproof.bits import BitArray, BitReader, BitWriter
 from flipproof.chain import Move, Proposal, drive, walk
 from flipproof.codebook.rotated import RotatedCodebook
-from flipproof.codec.rcc import COMMON_BITS, ChainCodec, Script, Step, free_move, pad, padded_size, to_tensor
+from flipproof.codec.rcc import (
+    COMMON_BITS,
+    ChainCodec,
+    Script,
+    Step,
+    check_device,
+    free_move,
+    pad,
+    padded_size,
+    to_tensor,
+)
 from flipproof.errors import HeaderError, RateError, SpecError
 from flipproof.image import ImageLike, to_rgb
 from flipproof.protocol.base import SelectionProtocol
@@ -80,11 +90,16 @@ class TurboDDCM(ChainCodec):
             ("atoms", 2 <= self.atoms < 2**20, "from 2 to 1048575"),
             ("free_steps", 0 <= self.free_steps <= self.steps - 2, "from 0 to steps - 2"),
             ("grid", self.grid is None or self.grid in grids, "a power of two from 1 to 64"),
-            ("sigma_max", SIGMA_UNIT < self.sigma_max < 8, "above 1/128 and below 8"),
-            ("sigma_min", SIGMA_UNIT <= self.sigma_min < self.sigma_max, "from 1/128 to sigma_max"),
+            ("sigma_max", 0 < self.sigma_max <= 1023 * SIGMA_UNIT, "above 0, at most 1023/128"),
+            (
+                "sigma_min",
+                SIGMA_UNIT <= self.sigma_min <= self.sigma_max - SIGMA_UNIT,
+                "from 1/128 to sigma_max - 1/128",
+            ),
         ):
             if not legal:
                 raise SpecError(f"{self.name}: expected {name} {expected}, got {getattr(self, name)}")
+        check_device(self.device)
 
     def protocol(self, atoms: int, count: int) -> SelectionProtocol:
         """Returns how a step is written."""

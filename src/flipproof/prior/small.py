@@ -100,7 +100,7 @@ class SmallPrior(Prior):
             net.load_state_dict(state)
         except (SafetensorError, RuntimeError) as error:
             raise WeightsError(f"unreadable weights: {str(error).splitlines()[0]}") from error
-        return cls(net.to(device), int.from_bytes(hashlib.sha256(weights).digest()[:4], "big"))
+        return cls(net.float().to(device), int.from_bytes(hashlib.sha256(weights).digest()[:4], "big"))
 
     @property
     def fingerprint(self) -> int:  # noqa: D102 (inherited)
@@ -115,8 +115,8 @@ class SmallPrior(Prior):
     @torch.inference_mode()
     def _evaluate(self, y: Tensor, sigma: float, refine: float) -> Tensor:
         height, width = y.shape[2:]
-        chunk = max(1, BATCH_PIXELS // (height * width))
         padded = _pad(y, self.net.multiple).to(memory_format=torch.channels_last)
+        chunk = max(1, BATCH_PIXELS // (padded.shape[2] * padded.shape[3]))
         means = [
             precondition(self.net, part, part.new_full((len(part),), sigma), part.new_full((len(part),), refine))
             for part in torch.split(padded, chunk)

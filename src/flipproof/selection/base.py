@@ -39,7 +39,7 @@ def steer(codebook: RotatedCodebook, selection: Selection) -> Tensor:
     Where every atom of a chain was lost, or equal atoms of opposite sign cancel, it is the codebook's known noise.
     """
     batch, device = len(selection.atoms), selection.atoms.device
-    weights = torch.zeros(batch, codebook.size, device=device)
+    weights = torch.zeros(batch, codebook.size, dtype=torch.float32, device=device)
     weights.scatter_add_(1, selection.atoms, selection.signs)
     norm = weights.norm(dim=1, keepdim=True)
     steered = codebook.synthesise(weights * (codebook.size**0.5 / norm.clamp(min=1.0)))

@@ -36,12 +36,17 @@ def small(
     """Train the small prior; with --resume, go on where the last run stopped."""
     import torch
 
+    from flipproof.codec.rcc import check_device
+    from flipproof.errors import SpecError
     from flipproof.prior.small import SmallPrior
     from flipproof.prior.unet import UNet
     from flipproof.train.data import PhotoSet
     from flipproof.train.loop import Recipe, Trainer, train
     from flipproof.train.yardstick import yardstick as measure
 
+    if patch % 16:
+        raise SpecError(f"expected a patch whose side is a multiple of 16, got {patch}")
+    check_device(device)
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
     net = SmallPrior.from_bytes(init.read_bytes()).net.train().requires_grad_(True) if init else UNet()

@@ -63,19 +63,24 @@ class PhotoSet:
 
         Returns:
             Patches with shape (count, 3, size, size) in [-1, 1].
-        """
-        return np.stack([self._patch(size, rng) for _ in range(count)])
 
-    def _patch(self, size: int, rng: np.random.Generator) -> NDArray[np.float32]:
-        group = self.groups[rng.integers(len(self.groups))]
-        photo = group[rng.integers(len(group))]
-        fitting = [k for k in SCALES if min(photo.shape[:2]) >= k * size]
+        Raises:
+            ImageError: No photograph is large enough.
+        """
+        groups = [[photo for photo in group if min(photo.shape[:2]) >= size] for group in self.groups]
+        fitting = [group for group in groups if group]
         if not fitting:
-            return self._patch(size, rng)
-        k = int(rng.choice(fitting))
-        top, left = (rng.integers(side - k * size + 1) for side in photo.shape[:2])
-        crop = photo[top : top + k * size, left : left + k * size].astype(np.float32)
-        crop = crop.reshape(size, k, size, k, 3).mean(axis=(1, 3)) / 127.5 - 1
-        flipped: NDArray[np.float32] = crop[:, :: int(rng.choice((-1, 1)))]
-        turned = np.rot90(flipped, int(rng.integers(4)))
-        return np.ascontiguousarray(turned.transpose(2, 0, 1))
+            raise ImageError(f"expected photographs of at least {size} pixels a side, got smaller ones only")
+        return np.stack([_patch(fitting, size, rng) for _ in range(count)])
+
+
+def _patch(groups: list[list[NDArray[np.uint8]]], size: int, rng: np.random.Generator) -> NDArray[np.float32]:
+    group = groups[rng.integers(len(groups))]
+    photo = group[rng.integers(len(group))]
+    k = int(rng.choice([k for k in SCALES if min(photo.shape[:2]) >= k * size]))
+    top, left = (rng.integers(side - k * size + 1) for side in photo.shape[:2])
+    crop = photo[top : top + k * size, left : left + k * size].astype(np.float32)
+    crop = crop.reshape(size, k, size, k, 3).mean(axis=(1, 3)) / 127.5 - 1
+    flipped: NDArray[np.float32] = crop[:, :: int(rng.choice((-1, 1)))]
+    turned = np.rot90(flipped, int(rng.integers(4)))
+    return np.ascontiguousarray(turned.transpose(2, 0, 1))
