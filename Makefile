@@ -1,6 +1,6 @@
 # make demo    real photographs through several codecs and a channel that flips bits; report in out/quick
 # make test    lint, types and all tests
-# make TORCH=torch==2.13.0+cu130 ...   another PyTorch (this is where a GPU build goes)
+# make TORCH=torch==VERSION ...   another PyTorch, such as a GPU build that pip can find
 
 PYTHON ?= python3
 VENV ?= .venv
