@@ -77,10 +77,9 @@ def codec_of(data: bytes) -> str:
     Raises:
         DecodeError: The bytes are no ``.flip`` file, or its header is beyond repair.
     """
-    from flipproof.codec.rcc import WIRE_NUMBERS
+    from flipproof.codec.rcc import WIRE_NAMES
 
     number = BitReader(unpack(data).fields).read("codec", 8)
-    for name, wire in WIRE_NUMBERS.items():
-        if wire == number:
-            return name
-    raise DecodeError(f"expected codec 1 to {len(WIRE_NUMBERS)}, got {number}")
+    if number not in WIRE_NAMES:
+        raise DecodeError(f"expected codec 1 to {len(WIRE_NAMES)}, got {number}")
+    return WIRE_NAMES[number]

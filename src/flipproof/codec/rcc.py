@@ -34,12 +34,27 @@ from flipproof.result import Damage, DecodeResult, Status
 from flipproof.schedule import Level, Schedule
 from flipproof.selection.base import steer
 
-__all__ = ["WIRE_NUMBERS", "ChainCodec", "Script", "Step", "pad", "to_picture", "to_tensor", "wire_name"]
+__all__ = [
+    "COMMON_BITS",
+    "WIRE_NAMES",
+    "WIRE_NUMBERS",
+    "ChainCodec",
+    "Script",
+    "Step",
+    "check_device",
+    "free_move",
+    "pad",
+    "padded_size",
+    "to_picture",
+    "to_tensor",
+]
 
 WIRE_NUMBERS = {"tracks": 1, "turbo-ddcm": 2, "robust-turbo-ddcm": 3, "hybrid-turbo-ddcm": 4}
-
+WIRE_NAMES = {number: name for name, number in WIRE_NUMBERS.items()}
+COMMON_BITS = 8 + 32 + 14 + 14 + 16
+"""Header bits that all these codecs share."""
 BATCH_PIXELS = 2**22
-COMMON_BITS = 84
+"""Pixels of the chains that are walked together."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +152,7 @@ class ChainCodec(Codec):
         reader = BitReader(file.fields)
         number = reader.read("codec", 8)
         if number != WIRE_NUMBERS[cls.name]:
-            raise DecodeError(f"expected a file of {cls.name}, got one of {wire_name(number)}")
+            raise DecodeError(f"expected a file of {cls.name}, got one of {WIRE_NAMES.get(number, f'codec {number}')}")
         fingerprint = reader.read("prior", 32)
         height, width = reader.read("height", 14), reader.read("width", 14)
         try:
@@ -231,9 +246,9 @@ def check_device(device: str) -> None:
 
 def free_move(step: Step, proposal: Proposal, codebook: RotatedCodebook) -> Move:
     """Returns the move of a step without bits: known noise where the chain starts, else deterministic."""
-    starting = math.isinf(proposal.source)
-    noise = codebook.noise(len(proposal.mean)).to(proposal.mean.device)
-    return Move(step.level.sigma, noise if starting else None)
+    if math.isfinite(proposal.source):
+        return Move(step.level.sigma, None)
+    return Move(step.level.sigma, codebook.noise(len(proposal.mean)).to(proposal.mean.device))
 
 
 def padded_size(height: int, width: int, coarsest: int) -> tuple[int, int]:
@@ -257,12 +272,6 @@ def pad(x: Tensor, coarsest: int) -> Tensor:
     """Repeats the bottom and right edges of (1, 3, H, W) up to whole blocks of the coarsest grid."""
     rows, columns = padded_size(x.shape[2], x.shape[3], coarsest)
     return functional.pad(x, (0, columns - x.shape[3], 0, rows - x.shape[2]), mode="replicate")
-
-
-def wire_name(number: int) -> str:
-    """Returns the name of a codec number, or ``codec NUMBER``."""
-    names = {wire: name for name, wire in WIRE_NUMBERS.items()}
-    return names.get(number, f"codec {number}")
 
 
 def _receive(file: container.Container, script: Script) -> _Payload:

@@ -15,7 +15,7 @@ from typing import ClassVar
 
 from flipproof.bits import BitReader
 from flipproof.codec.rcc import ChainCodec, Script, check_device, pad, to_tensor
-from flipproof.codec.tracks_draft import Draft, read_tracks_script, smallest_file
+from flipproof.codec.tracks_draft import GROWTH_RESERVE, Draft, read_tracks_script, smallest_file
 from flipproof.errors import RateError, SpecError
 from flipproof.image import ImageLike, to_rgb
 from flipproof.schedule import GrownSchedule
@@ -73,11 +73,11 @@ class TracksCodec(ChainCodec):
         schedule = GrownSchedule(_coarsest(height, width), self.threshold, self.steps_per_octave)
         target = self._target(height, width)
         x = pad(to_tensor(rgb).to(self.device), schedule.coarsest)
-        draft = Draft(schedule, (height, width), target, self.track_bits, self.protected_share)
-        draft.steer_to(x, self.prior)
-        if draft.starved:
-            draft = Draft(schedule, (height, width), target, self.track_bits, self.protected_share, growth_reserve=0)
+        for reserve in (GROWTH_RESERVE, 0.0):
+            draft = Draft(schedule, (height, width), target, self.track_bits, self.protected_share, reserve)
             draft.steer_to(x, self.prior)
+            if not draft.starved:
+                break
         if not draft.steps:
             raise RateError(f"tracks: {target} bytes leave no room for a single step with these parameters")
         return self.assemble(draft.fields(), draft.script(), draft.bits)

@@ -29,18 +29,19 @@ from flipproof.schedule import GrownSchedule, Level
 from flipproof.selection.base import steer
 from flipproof.selection.tracks import capture, select_tracks, track_bits
 
-__all__ = ["Draft", "TrackStep", "read_tracks_script", "smallest_file"]
+__all__ = ["GROWTH_RESERVE", "Draft", "TrackStep", "read_tracks_script", "smallest_file"]
 
 BUDGET_SCALE = 0.8
 """Tracks spent over tracks that the information asks for; less than 1 lets the chain run a little ahead."""
 GROWTH_RESERVE = 1.0
-"""A chain grows only if it can afford the new band and then this many times its bits; 0 lets it grow in any case."""
+"""A chain grows at first only if it can afford the new band and then this many times its bits."""
 SIGMA_LEAST = 0.015
 """Noise under which the shipped prior has nothing left to say."""
 MOST_STEPS = 63
 MOST_RATE = 24
 """Bits per pixel that a payload may have, and 1280 bits more."""
 MOST_CODE = 127
+"""Largest budget code, of seven bits."""
 FULL = 0.995
 """Share of the target at which a file counts as full."""
 MOST_PROTECTED = 60000
@@ -73,7 +74,9 @@ class Draft:
         target: Bytes the file may have.
         track_bits: Index bits of the longest tracks.
         protected_share: Leading steps are protected as long as their bits are at most this share of the file.
-        growth_reserve: Bits that must be left after growing, over those of the new band.
+        growth_reserve: Bits that must be left after growing, over those of the new band; 0 grows in any case.
+        steps: The steps.
+        bits: What each of them wrote.
     """
 
     schedule: GrownSchedule
@@ -81,7 +84,7 @@ class Draft:
     target: int
     track_bits: int
     protected_share: float
-    growth_reserve: float = GROWTH_RESERVE
+    growth_reserve: float
     steps: list[TrackStep] = field(default_factory=list)
     bits: list[BitArray] = field(default_factory=list)
     _full: bool = False
@@ -278,8 +281,8 @@ def _read_codes(reader: BitReader, count: int) -> Iterator[int]:
             code += 1 + reader.read_signed("tracks (quarter octaves, growth over 1)")
         else:
             code = reader.read("tracks (quarter octaves)", 7)
-        if not 0 <= code < 128:
-            raise HeaderError(f"expected a budget code from 0 to 127, got {code}")
+        if not 0 <= code <= MOST_CODE:
+            raise HeaderError(f"expected a budget code from 0 to {MOST_CODE}, got {code}")
         yield code
 
 
