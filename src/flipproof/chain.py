@@ -26,7 +26,7 @@ from torch.nn import functional
 from flipproof.prior.base import Prior
 from flipproof.schedule import Level, Schedule
 
-__all__ = ["Move", "Proposal", "drive", "grid_shape", "haar_detail", "haar_merge", "walk"]
+__all__ = ["Move", "Proposal", "drive", "follow", "grid_shape", "haar_detail", "haar_merge", "walk"]
 
 FILL_SIGMA = 0.04
 """Noise a prior is told of when it refines a picture that it has just refined."""
@@ -134,6 +134,18 @@ def drive(steps: Generator[Proposal, Move | None, Tensor], choose: Callable[[Pro
     except StopIteration as end:
         pictures: Tensor = end.value
         return pictures
+
+
+def follow(
+    steps: Generator[Proposal, Move | None, Tensor], choose: Callable[[Proposal], Move | None], done: Callable[[], bool]
+) -> None:
+    """Runs a walk until ``done`` says so or it ends; for encoders, which have no use for the pictures at its end."""
+    proposal = next(steps)
+    while True:
+        move = choose(proposal)
+        if done() or (move is None and not proposal.growing):
+            return steps.close()
+        proposal = steps.send(move)
 
 
 def _step(y: Tensor, mean: Tensor, sigma: float, move: Move) -> Tensor:

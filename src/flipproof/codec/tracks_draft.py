@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from flipproof import container
 from flipproof.bits import BitArray, BitReader, BitWriter
-from flipproof.chain import Move, Proposal, drive, grid_shape, haar_detail, walk
+from flipproof.chain import Move, Proposal, follow, grid_shape, haar_detail, walk
 from flipproof.codebook.rotated import RotatedCodebook
 from flipproof.codec.rcc import COMMON_BITS, Script, Step
 from flipproof.errors import HeaderError
@@ -97,13 +97,13 @@ class Draft:
         mask[:, :, : self.size[0], : self.size[1]] = 1
 
         def choose(proposal: Proposal) -> Move | None:
-            if self._full or len(self.steps) == MOST_STEPS or proposal.target.sigma < SIGMA_LEAST:
+            if proposal.target.sigma < SIGMA_LEAST:
                 return None
             residual = _residual(x, mask, proposal)
             step = self._fit(proposal, max(float(residual.square().sum()), 1e-9))
             return self._take(step, proposal, residual) if step else None
 
-        drive(walk(prior, self.schedule, (1, *x.shape[2:]), str(x.device)), choose)
+        follow(walk(prior, self.schedule, (1, *x.shape[2:]), str(x.device)), choose, lambda: self._full)
 
     @property
     def starved(self) -> bool:

@@ -19,7 +19,7 @@ import torch
 
 from flipproof import container
 from flipproof.bits import BitArray, BitReader, BitWriter
-from flipproof.chain import Move, Proposal, drive, walk
+from flipproof.chain import Move, Proposal, follow, walk
 from flipproof.codebook.rotated import RotatedCodebook
 from flipproof.codec.rcc import (
     COMMON_BITS,
@@ -134,8 +134,6 @@ class TurboDDCM(ChainCodec):
         bits: list[BitArray] = []
 
         def choose(proposal: Proposal) -> Move | None:
-            if proposal.index >= len(script.steps):
-                return None
             step = script.steps[proposal.index]
             codebook = RotatedCodebook(samples, proposal.index)
             if step.protocol is None:
@@ -144,7 +142,8 @@ class TurboDDCM(ChainCodec):
             bits.append(step.protocol.write(selection))
             return Move(step.level.sigma, steer(codebook, selection))
 
-        drive(walk(self.prior, schedule, (1, *x.shape[2:]), self.device), choose)
+        coded = self.steps - 1 - self.free_steps
+        follow(walk(self.prior, schedule, (1, *x.shape[2:]), self.device), choose, lambda: len(bits) == coded)
         fields = _fields(schedule, atoms, count, self.free_steps)
         self.protocol_fields(fields, count)
         return self.assemble(fields, script, bits)
