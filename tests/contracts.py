@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from torch import Tensor
 
 from flipproof import registry
 from flipproof.channel.base import Channel
 from flipproof.channel.bsc import BinarySymmetricChannel
+from flipproof.codebook.rotated import RotatedCodebook
 from flipproof.codec.base import Codec
 from flipproof.metric.psnr import psnr
 from flipproof.protocol.base import SelectionProtocol
@@ -60,24 +64,40 @@ def check_any_bytes(codec: Codec, data: bytes) -> None:
         assert bool(result.error) == (result.status is Status.FAILED)
 
 
-def check_protocol(protocol: SelectionProtocol, selection: Selection) -> None:
-    """Writing and reading a selection (batch of 1) are inverse; any bits read; unknown bits lose atoms, not more."""
-    bits = protocol.write(selection)
-    assert bits.shape == (protocol.bits,)
-    assert set(np.unique(bits)) <= {0, 1}
+def check_protocol(protocol: SelectionProtocol, selection: Any, size: int = 60) -> None:
+    """Steps come back from their bits; any bits are read; unknown ones change nothing.
+
+    Arguments:
+        protocol: What to check.
+        selection: What an encoder may select, for one chain.
+        size: Samples of a step.
+    """
+    codebook = RotatedCodebook(-(-size // protocol.parts), protocol.atoms, step=0)
     known = np.ones(protocol.bits, dtype=bool)
-    assert pairs(protocol.read(bits[None], known), 0) == pairs(selection, 0)
-    empty = protocol.read(bits[None], ~known)
-    assert not empty.signs.any()
+
+    def noise(bits: NDArray[np.uint8], known: NDArray[np.bool_] = known) -> Tensor:
+        return protocol.read(bits, known).to("cpu").steer(codebook)
+
+    bits = protocol.write(selection)
+    assert (bits.shape, bits.dtype) == ((protocol.bits,), np.uint8)
+    assert set(np.unique(bits)) <= {0, 1}
+    assert protocol.faults(bits[None]).tolist() == [0]
+    assert (protocol.write(protocol.read(bits[None], known)) == bits).all()
+    assert torch.allclose(noise(bits[None]), selection.steer(codebook), atol=1e-4)
 
     @settings(max_examples=20, deadline=None)
     @given(st.integers(0, 2**32 - 1))
     def any_bits_read(seed: int) -> None:
         rng = np.random.default_rng(seed)
-        noise = rng.integers(0, 2, (2, protocol.bits), dtype=np.uint8)
-        read = protocol.read(noise, known)
-        assert read.atoms.shape == read.signs.shape == (2, selection.atoms.shape[1])
-        assert int(read.atoms.min()) >= 0
+        received = rng.integers(0, 2, (3, protocol.bits), dtype=np.uint8)
+        assert noise(received).shape == (3, size)
+        assert noise(received).isfinite().all()
+        assert torch.allclose(noise(received)[1:2], noise(received[1:2]), atol=1e-4)
+        assert protocol.faults(received).shape == (3,)
+        assert (protocol.faults(received) >= 0).all()
+        arrived = rng.random(protocol.bits) < rng.random()
+        other = np.where(arrived, received, rng.integers(0, 2, received.shape, dtype=np.uint8))
+        assert torch.equal(noise(received, arrived), noise(other, arrived))
 
     any_bits_read()
 

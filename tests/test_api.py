@@ -36,8 +36,8 @@ def test_codec_objects_are_used_as_they_are(photo):
     from flipproof.codec.jpeg import JpegCodec
 
     class Loud(JpegCodec):
-        def encode(self, image):
-            return super().encode(image) + b"!"
+        def encode(self, image, priority=None):
+            return super().encode(image, priority) + b"!"
 
     assert flipproof.encode(photo, Loud(quality=20)).endswith(b"!")
     assert len(flipproof.encode(photo, JpegCodec(), bpp=1.0)) <= 96 * 128 / 8

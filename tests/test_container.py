@@ -83,11 +83,11 @@ def test_any_bytes_open_or_raise(data):
         (b"\x89PNG\r\n\x1a\n" + bytes(100), NotFlipError, "got 89 50 4e 47"),
         (b"\xff\xd8\xff\xe0" + bytes(100), NotFlipError, "expected a .flip file"),
         (MAGIC + bytes(10), HeaderError, "at least 64 bytes"),
-        (MAGIC + bytes(64), HeaderError, "format version 1, got 0"),
+        (MAGIC + bytes(64), HeaderError, "format version 2, got 0"),
         (MAGIC + b"\xaa" * 64, HeaderError, "more flipped bits"),
-        (MAGIC + protect(b"\x10\xff\xff\x05" + bytes(30)), HeaderError, "impossible lengths"),
-        (MAGIC + protect(b"\x10\xff\xff\x09" + bytes(30)), HeaderError, "checksum"),
-        (MAGIC + protect(b"\x20\x00\x22\x09" + bytes(30)), HeaderError, "format version 1, got 2"),
+        (MAGIC + protect(b"\x20\xff\xff\x05" + bytes(30)), HeaderError, "impossible lengths"),
+        (MAGIC + protect(b"\x20\xff\xff\x09" + bytes(30)), HeaderError, "checksum"),
+        (MAGIC + protect(b"\x10\x00\x22\x09" + bytes(30)), HeaderError, "format version 2, got 1"),
     ],
 )
 def test_what_is_no_file_says_so(data, error, text):

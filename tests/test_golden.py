@@ -20,11 +20,16 @@ from flipproof.container import FORMAT_VERSION
 from flipproof.metric.psnr import psnr
 
 GOLDEN = Path(__file__).parent / "golden"
+TURBO = "count=12,atoms=512,steps=12,grid=2,free_steps=2"
 SPECS = {
     "tracks": "tracks[bpp=0.8]",
-    "turbo-ddcm": "turbo-ddcm[count=12,atoms=500,steps=12,grid=2]",
-    "hybrid-turbo-ddcm": "hybrid-turbo-ddcm[count=12,atoms=500,steps=12,grid=2,alone=4]",
-    "robust-turbo-ddcm": "robust-turbo-ddcm[count=12,atoms=500,steps=12,grid=2]",
+    "turbo-ddcm": f"turbo-ddcm[{TURBO}]",
+    "hybrid-turbo-ddcm": f"hybrid-turbo-ddcm[{TURBO},alone=4]",
+    "robust-turbo-ddcm": f"robust-turbo-ddcm[{TURBO}]",
+    "robust-turbo-ddcm-gaussian": f"robust-turbo-ddcm[{TURBO},codebook=gaussian]",
+    "ddcm": "ddcm[count=3,atoms=256,steps=16,grid=2]",
+    "diffc": "diffc[bpp=0.6,steps=12,grid=2]",
+    "robust-diffc": "robust-diffc[bpp=0.6,steps=12,grid=2]",
 }
 
 

@@ -3,34 +3,48 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from flipproof import registry
 from flipproof.bits import BitReader
 from flipproof.codec.base import Codec
 from flipproof.container import unpack
-from flipproof.errors import DecodeError
+from flipproof.errors import DecodeError, SpecError
 from flipproof.image import ImageLike
 from flipproof.result import DecodeResult
+
+if TYPE_CHECKING:
+    from flipproof.codec.target import Priority
 
 __all__ = ["codec_of", "decode", "encode"]
 
 
-def encode(image: ImageLike, codec: str | Codec = "tracks", bpp: float | None = None) -> bytes:
+def encode(
+    image: ImageLike,
+    codec: str | Codec = "tracks",
+    bpp: float | None = None,
+    psnr: float | None = None,
+    priority: Priority | None = None,
+) -> bytes:
     """Encodes a picture.
 
     Arguments:
         image: Array (H, W, 3) of uint8, Pillow image or path.
         codec: Codec or its spelling, such as ``tracks[bpp=0.1]``.
         bpp: Rate of the whole file in bits per pixel; wins over the spelling.
+        psnr: Instead of a rate: the least PSNR in dB that the decoded picture is to have, see
+            :func:`flipproof.rate.encode_at_psnr`.
+        priority: How much each pixel matters, an array (H, W) of numbers from 0; costs no bits and is not stored.
 
     Returns:
         The file. Its rate is within 1 % of ``bpp`` where the codec and the picture allow it, else below.
 
     Raises:
-        SpecError: The codec is unknown, or a parameter is unknown or out of range.
-        ImageError: The picture cannot be coded.
-        RateError: The asked rate is too low for this picture.
+        SpecError: The codec is unknown, or a parameter is unknown or out of range, or both a rate and a PSNR are given.
+        ImageError: The picture cannot be coded, or the priorities do not fit it.
+        RateError: The asked rate is too low for this picture, or the asked PSNR is out of reach.
 
     Example:
         >>> import numpy as np
@@ -38,13 +52,24 @@ def encode(image: ImageLike, codec: str | Codec = "tracks", bpp: float | None = 
         >>> len(encode(gray, codec="jpeg[quality=30]")) < 500
         True
     """
-    if isinstance(codec, str):
-        return registry.codec(codec, bpp=bpp).encode(image)
-    return (codec if bpp is None else codec.with_rate(bpp)).encode(image)
+    if psnr is not None and bpp is not None:
+        raise SpecError(f"expected bpp or psnr, got both: {bpp} and {psnr}")
+    encoder = (
+        registry.codec(codec, bpp=bpp) if isinstance(codec, str) else codec if bpp is None else codec.with_rate(bpp)
+    )
+    if psnr is None:
+        return encoder.encode(image, priority)
+    from flipproof.rate import encode_at_psnr
+
+    return encode_at_psnr(encoder, image, psnr, priority).data
 
 
 def decode(
-    data: bytes | str | os.PathLike[str], codec: str | Codec | None = None, strict: bool = False
+    data: bytes | str | os.PathLike[str],
+    codec: str | Codec | None = None,
+    strict: bool = False,
+    upto: float = 1.0,
+    **parameters: object,
 ) -> DecodeResult:
     """Decodes a file, however damaged.
 
@@ -52,6 +77,8 @@ def decode(
         data: The bytes of a file, or its path.
         codec: Who made it; found out from the header of a ``.flip`` file if None.
         strict: Whether any noticed damage is an error.
+        upto: Leading share of the file to use, from 0 to 1, for a picture from a prefix.
+        parameters: Parameters of the decoder, such as ``prior``, ``reconstruction``, ``precision`` and ``device``.
 
     Returns:
         The picture, its status and what was damaged.
@@ -59,6 +86,7 @@ def decode(
     Raises:
         DecodeError: The bytes hold no picture.
         DamagedError: ``strict`` and the status is not ``ok``; the error carries the result.
+        SpecError: The codec has no such parameter, or cannot show a part of a file.
         OSError: The path cannot be read.
     """
     if not isinstance(data, bytes | bytearray | memoryview):
@@ -66,8 +94,8 @@ def decode(
     data = bytes(data)
     if codec is None:
         codec = codec_of(data)
-    decoder = registry.codec(codec) if isinstance(codec, str) else codec
-    result = decoder.decode(data)
+    decoder = registry.codec(codec, **parameters) if isinstance(codec, str) else replace(codec, **parameters)  # type: ignore[type-var]
+    result = decoder.decode(data, upto)
     return result.require_ok() if strict else result
 
 
@@ -77,7 +105,7 @@ def codec_of(data: bytes) -> str:
     Raises:
         DecodeError: The bytes are no ``.flip`` file, or its header is beyond repair.
     """
-    from flipproof.codec.rcc import WIRE_NAMES
+    from flipproof.codec.script import WIRE_NAMES
 
     number = BitReader(unpack(data).fields).read("codec", 8)
     if number not in WIRE_NAMES:

@@ -18,6 +18,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -26,13 +28,9 @@ from torch.nn import functional
 from flipproof.prior.base import Prior
 from flipproof.schedule import Level, Schedule
 
-__all__ = ["Move", "Proposal", "drive", "follow", "grid_shape", "haar_detail", "haar_merge", "walk"]
-
-FILL_SIGMA = 0.04
-"""Noise a prior is told of when it refines a picture that it has just refined."""
+__all__ = ["Move", "Proposal", "Walk", "drive", "follow", "grid_shape", "haar_detail", "haar_merge", "walk"]
 
 
-@dataclass(frozen=True)
 class Proposal:
     """A step the chain could take next.
 
@@ -41,14 +39,19 @@ class Proposal:
         source: Noise per sample before the step; infinite for samples nothing is known about.
         target: Level after the step, as the schedule has it.
         growing: Whether only the detail band of a finer grid moves.
-        mean: What the prior expects, with shape (B, n).
+        size: Number of samples that move.
     """
 
-    index: int
-    source: float
-    target: Level
-    growing: bool
-    mean: Tensor
+    def __init__(
+        self, index: int, source: float, target: Level, growing: bool, size: int, expect: Callable[[], Tensor]
+    ) -> None:
+        self.index, self.source, self.target, self.growing, self.size = index, source, target, growing, size
+        self._expect = expect
+
+    @cached_property
+    def mean(self) -> Tensor:
+        """What the prior expects, with shape (B, n); asks the prior on first use."""
+        return self._expect().flatten(1)
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,10 @@ class Move:
 
     sigma: float
     z: Tensor | None
+
+
+Walk: TypeAlias = Generator[Proposal, Move | None, tuple[Tensor, Level]]
+"""A chain under way: yields proposals, is sent moves, returns where it ends."""
 
 
 def grid_shape(height: int, width: int, grid: int) -> tuple[int, int]:
@@ -82,10 +89,8 @@ def haar_merge(average: Tensor, detail: Tensor) -> Tensor:
     return functional.pixel_shuffle(torch.stack(blocks, dim=2).flatten(1, 2), 2)
 
 
-def walk(
-    prior: Prior, schedule: Schedule, shape: tuple[int, int, int], device: str = "cpu"
-) -> Generator[Proposal, Move | None, Tensor]:
-    """Walks a chain: yields proposals, is sent moves, returns pictures.
+def walk(prior: Prior, schedule: Schedule, shape: tuple[int, int, int], device: str = "cpu") -> Walk:
+    """Walks a chain: yields proposals, is sent moves, returns where it ends.
 
     The answer to a growing proposal may be None: the chain then stays on its grid for good. The answer to any other
     may be None: the chain ends there.
@@ -93,52 +98,54 @@ def walk(
     Arguments:
         prior: Denoiser.
         schedule: Proposes levels.
-        shape: Number of pictures B and their height and width, multiples of the coarsest grid.
+        shape: Number of chains B, rows and columns of the prior's space, multiples of the coarsest grid.
         device: Where to compute.
 
     Returns:
-        The posterior mean pictures with shape (B, 3, H, W).
+        The chains y at their end, with shape (B, C, h, w), and the level they reached.
     """
     batch, height, width = shape
     level = schedule.first
     rows, columns = grid_shape(height, width, level.grid)
-    mean = torch.zeros(batch, 3 * rows * columns, dtype=torch.float32, device=device)
-    move = yield Proposal(0, math.inf, level, False, mean)
-    y = mean.view(batch, 3, rows, columns)
-    may_grow, index = True, 1
+    y = torch.zeros(batch, prior.space.channels, rows, columns, dtype=torch.float32, device=device)
+    proposal = Proposal(0, math.inf, level, False, y[0].numel(), lambda: y)
+    move = yield proposal
     if move is None:
-        return functional.interpolate(y, size=(height, width))
+        return y, Level(level.grid, math.inf)
     y, level = _step(y, y, math.inf, move), Level(level.grid, move.sigma)
+    may_grow, index = True, 1
     while True:
+        known, at = y, level
         if may_grow and (finer := schedule.grown(level)):
-            detail = haar_detail(prior.refine(y, level.sigma))
-            move = yield Proposal(index, math.inf, finer, True, detail)
+            refined = partial(_expected_detail, prior, known, at.sigma)
+            proposal = Proposal(index, math.inf, finer, True, 3 * y[0].numel(), refined)
+            move = yield proposal
             if may_grow := move is not None:
+                detail = proposal.mean
                 y, level = haar_merge(y, _step(detail, detail, math.inf, move)), Level(finer.grid, move.sigma)
                 index += 1
                 continue
-        mean = prior.denoise(y, level.sigma)
-        move = yield Proposal(index, level.sigma, schedule.next(level), False, mean.flatten(1))
+        denoised = partial(prior.denoise, known, at.sigma)
+        proposal = Proposal(index, level.sigma, schedule.next(level), False, y[0].numel(), denoised)
+        move = yield proposal
         if move is None:
-            return _fill(prior, y, mean, level)
-        y, level = _step(y, mean, level.sigma, move), Level(level.grid, move.sigma)
+            return y, level
+        y, level = _step(y, proposal.mean.view_as(y), level.sigma, move), Level(level.grid, move.sigma)
         index += 1
 
 
-def drive(steps: Generator[Proposal, Move | None, Tensor], choose: Callable[[Proposal], Move | None]) -> Tensor:
-    """Runs a walk to its end, answering every proposal with ``choose``; returns the pictures."""
+def drive(steps: Walk, choose: Callable[[Proposal], Move | None]) -> tuple[Tensor, Level]:
+    """Runs a walk to its end, answering every proposal with ``choose``; returns where it ends."""
     try:
         proposal = next(steps)
         while True:
             proposal = steps.send(choose(proposal))
-    except StopIteration as end:
-        pictures: Tensor = end.value
-        return pictures
+    except StopIteration as stop:
+        end: tuple[Tensor, Level] = stop.value
+        return end
 
 
-def follow(
-    steps: Generator[Proposal, Move | None, Tensor], choose: Callable[[Proposal], Move | None], done: Callable[[], bool]
-) -> None:
+def follow(steps: Walk, choose: Callable[[Proposal], Move | None], done: Callable[[], bool]) -> None:
     """Runs a walk until ``done`` says so or it ends; for encoders, which have no use for the pictures at its end."""
     proposal = next(steps)
     while True:
@@ -155,10 +162,5 @@ def _step(y: Tensor, mean: Tensor, sigma: float, move: Move) -> Tensor:
     return mean + rho * (y - mean) + move.sigma * math.sqrt(1 - rho) * move.z.view_as(mean)
 
 
-def _fill(prior: Prior, y: Tensor, mean: Tensor, level: Level) -> Tensor:
-    """Brings the end of a chain to full resolution: the prior invents the finer grids."""
-    sigma, grid = level.sigma, level.grid
-    while grid > 1:
-        y = mean = prior.refine(y, sigma)
-        sigma, grid = FILL_SIGMA, grid // 2
-    return mean
+def _expected_detail(prior: Prior, y: Tensor, sigma: float) -> Tensor:
+    return haar_detail(prior.refine(y, sigma))

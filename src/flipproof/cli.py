@@ -15,6 +15,7 @@ from flipproof._version import __version__
 from flipproof.errors import FlipproofError, SpecError
 from flipproof.study.cli import app as study
 from flipproof.train.cli import app as train
+from flipproof.weights.cli import app as weights
 
 __all__ = ["app", "main"]
 
@@ -26,6 +27,7 @@ app = typer.Typer(
 )
 app.add_typer(study, name="study")
 app.add_typer(train, name="train")
+app.add_typer(weights, name="weights")
 out, err = Console(), Console(stderr=True)
 
 INTERRUPTED = 130
@@ -48,14 +50,21 @@ def encode(
     file: Target,
     codec: Annotated[str, typer.Option(help="Codec, as in tracks[steps_per_octave=4].")] = "tracks",
     bpp: Annotated[float | None, typer.Option(help="Bits per pixel of the whole file.", show_default=False)] = None,
+    psnr: Annotated[float | None, typer.Option(help="Instead: the least PSNR in dB.", show_default=False)] = None,
+    priority: Annotated[
+        Path | None, typer.Option(help="Gray picture of the same size: what matters is bright.", show_default=False)
+    ] = None,
+    prior: Annotated[str | None, typer.Option(help="Denoiser, as in diffusers:DIRECTORY.", show_default=False)] = None,
+    device: Annotated[str | None, typer.Option(help="Where to compute: cpu, cuda.", show_default=False)] = None,
 ) -> None:
     """Encode a picture."""
-    from flipproof import api
+    from flipproof import api, registry
     from flipproof.image import to_rgb
 
     _distinct(picture, file)
     rgb = to_rgb(picture)
-    data = api.encode(rgb, codec, bpp)
+    matters = None if priority is None else to_rgb(priority).mean(axis=2)
+    data = api.encode(rgb, registry.codec(codec, prior=prior, device=device), bpp, psnr, matters)
     file.write_bytes(data)
     rate = 8 * len(data) / (rgb.shape[0] * rgb.shape[1])
     missed = "" if bpp is None or abs(rate / bpp - 1) <= 0.01 else f"; {bpp:g} asked, the nearest below that it can use"
@@ -68,6 +77,12 @@ def decode(
     picture: Target,
     codec: Annotated[str | None, typer.Option(help="Codec of a file that is not .flip.", show_default=False)] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Fail on any noticed damage.")] = False,
+    upto: Annotated[float, typer.Option(min=0, max=1, help="Leading share of the file to use.")] = 1.0,
+    reconstruction: Annotated[
+        str | None, typer.Option(help="mse (least error) or sharp (with detail).", show_default=False)
+    ] = None,
+    prior: Annotated[str | None, typer.Option(help="Denoiser, as in diffusers:DIRECTORY.", show_default=False)] = None,
+    device: Annotated[str | None, typer.Option(help="Where to compute: cpu, cuda.", show_default=False)] = None,
 ) -> None:
     """Decode a file, however damaged, to any format Pillow writes."""
     from PIL import Image
@@ -79,7 +94,8 @@ def decode(
     _distinct(file, picture)
     if Image.registered_extensions().get(picture.suffix.lower()) not in Image.SAVE:
         raise SpecError(f"expected the name of a picture Pillow can write, such as .png, got {picture.name}")
-    result = api.decode(file, codec, strict)
+    chosen = {"reconstruction": reconstruction, "prior": prior, "device": device}
+    result = api.decode(file, codec, strict, upto, **{name: value for name, value in chosen.items() if value})
     try:
         Image.fromarray(result.picture).save(picture)
     except PILLOW_ERRORS as error:

@@ -22,12 +22,13 @@ from dataclasses import dataclass
 from flipproof.errors import HeaderError, NotFlipError, RateError
 from flipproof.protection.bch import BLOCK_DATA, BLOCK_PARITY, protect, protected_size, recover
 
-__all__ = ["FORMAT_VERSION", "HEADER_OVERHEAD", "MAGIC", "Container", "pack", "packed_size", "unpack"]
+__all__ = ["FORMAT_VERSION", "HEADER_OVERHEAD", "MAGIC", "Container", "pack", "packed_size", "safe_prefix", "unpack"]
 
 MAGIC = b"\xf7FLP"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 _MAGIC_FLIPS = 7
+MAX_PROTECTED = 2**16 - 1
 _PROLOGUE, _CHECKSUM = 4, 2
 HEADER_OVERHEAD = 8 * (_PROLOGUE + _CHECKSUM)
 """Bits of the header beside the codec's fields."""
@@ -59,6 +60,12 @@ def packed_size(fields: int, safe: int, rest: int) -> int:
     return len(MAGIC) + protected_size(max(BLOCK_DATA, _PROLOGUE + fields + _CHECKSUM + safe)) + rest
 
 
+def safe_prefix(fields: int, length: int) -> int:
+    """Returns how many bytes of protected payload the first ``length`` bytes of a file hold; negative in its header."""
+    header = _PROLOGUE + fields + _CHECKSUM
+    return _arrived(length - len(MAGIC), MAX_PROTECTED) - header
+
+
 def pack(fields: bytes, safe: bytes, rest: bytes) -> bytes:
     """Builds a file.
 
@@ -67,8 +74,9 @@ def pack(fields: bytes, safe: bytes, rest: bytes) -> bytes:
     """
     header = _PROLOGUE + len(fields) + _CHECKSUM
     total = max(BLOCK_DATA, header + len(safe))
-    if header > 255 or total > 65535:
-        raise RateError(f"expected at most 255 bytes of header and 65535 protected ones, got {header} and {total}")
+    if header > 255 or total > MAX_PROTECTED:
+        limits = f"at most 255 bytes of header and {MAX_PROTECTED} protected ones"
+        raise RateError(f"expected {limits}, got {header} and {total}")
     content = bytes([FORMAT_VERSION << 4, total >> 8, total & 255, header]) + fields
     protected = content + _crc(content) + safe
     return MAGIC + protect(protected.ljust(total, b"\0")) + rest

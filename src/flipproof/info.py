@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from typing import TypeAlias
 
 from flipproof import registry
 from flipproof.api import codec_of
-from flipproof.codec.rcc import ChainCodec, Script
+from flipproof.codec.rcc import ChainCodec
+from flipproof.codec.script import Script
 from flipproof.container import FORMAT_VERSION, HEADER_OVERHEAD, MAGIC, packed_size, unpack
 
 __all__ = ["describe", "list_codecs"]
@@ -33,7 +33,8 @@ def describe(data: bytes) -> list[tuple[str, tuple[str, ...], Rows]]:
         raise TypeError(f"expected a chain codec, got {name}")
     file = unpack(data)
     reader, script = codec.open(file)
-    pixels = script.height * script.width
+    height, width = script.common.height, script.common.width
+    pixels = height * width
     safe, rest = script.protected_size, script.payload_size - script.protected_size
     size = packed_size(len(file.fields), safe, rest)
     field_rows: Rows = [("format version", str(FORMAT_VERSION), "4")]
@@ -49,7 +50,7 @@ def describe(data: bytes) -> list[tuple[str, tuple[str, ...], Rows]]:
         ("flipped bits repaired", str(file.repaired_bits)),
     ]
     return [
-        (f"{name}, {script.width}x{script.height}", ("field", "value", "bits"), field_rows),
+        (f"{name}, {width}x{height}", ("field", "value", "bits"), field_rows),
         ("parts", ("part", "bits"), parts),
         ("steps", ("step", "grid", "sigma", "what", "bits"), _steps(script)),
     ]
@@ -60,7 +61,7 @@ def list_codecs() -> Rows:
     rows: Rows = []
     for name in registry.names("codecs"):
         codec = registry.codec(name)
-        parameters = ", ".join(f"{f.name}={f.default}" for f in fields(codec))  # type: ignore[arg-type]
+        parameters = ", ".join(f"{f.name}={f.default}" for f in registry.parameters(codec))
         rows.append((name, parameters, (type(codec).__doc__ or "").partition("\n")[0]))
     return rows
 

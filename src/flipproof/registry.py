@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 import types
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import Field, fields
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any, Union, get_args, get_origin, get_type_hints
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from flipproof.channel.base import Channel
     from flipproof.codec.base import Codec
 
-__all__ = ["build", "channel", "codec", "names", "parse"]
+__all__ = ["build", "channel", "codec", "names", "parameters", "parse"]
 
 _SPEC = re.compile(r"\s*([A-Za-z0-9_.:/+-]+)\s*(?:\[(.*)\])?\s*")
 
@@ -68,13 +68,18 @@ def build(kind: str, spec: str, **overrides: object) -> Any:  # noqa: ANN401
         raise UnknownNameError(kind.removesuffix("s"), name, sorted(entries))
     made: Callable[..., Any] = entries[name].load()
     hints = get_type_hints(made)
-    known = {f.name: hints[f.name] for f in fields(made)}  # type: ignore[arg-type]
+    known = {f.name: hints[f.name] for f in parameters(made)}
     given = {key: value for key, value in overrides.items() if value is not None}
     for key in [*texts, *given]:
         if key not in known:
             raise SpecError(f"{name} has no parameter {key!r}; it has: {', '.join(known) or 'none'}")
     values = {key: _convert(name, key, text, known[key]) for key, text in texts.items()}
     return made(**(values | given))
+
+
+def parameters(made: Any) -> list[Field[Any]]:  # noqa: ANN401 (any dataclass, or one of its kind)
+    """Returns the fields of a dataclass, its own before those that its whole family has."""
+    return sorted(fields(made), key=lambda f: bool(f.kw_only))
 
 
 def parse(spec: str) -> tuple[str, dict[str, str]]:
@@ -86,13 +91,13 @@ def parse(spec: str) -> tuple[str, dict[str, str]]:
     match = _SPEC.fullmatch(spec)
     if not match:
         raise SpecError(f"expected name[parameter=value,...], got {spec!r}")
-    parameters: dict[str, str] = {}
+    texts: dict[str, str] = {}
     for item in filter(None, (match[2] or "").split(",")):
         key, equals, value = (part.strip() for part in item.partition("="))
-        if not (key and equals and value) or key in parameters:
+        if not (key and equals and value) or key in texts:
             raise SpecError(f"expected parameter=value once each in {spec!r}, got {item!r}")
-        parameters[key] = value
-    return match[1], parameters
+        texts[key] = value
+    return match[1], texts
 
 
 @cache

@@ -1,28 +1,34 @@
-r"""A codebook of orthonormal noise atoms that is never stored.
+r"""A codebook of orthogonal noise atoms that is never stored.
 
-Atom :math:`k` is row :math:`k` of :math:`H S`, where :math:`S` is a diagonal of random signs and :math:`H` the
-orthonormal discrete Hartley transform of length :math:`n`,
+Atoms come in blocks of :math:`n`. Atom :math:`k` is row :math:`k \bmod n` of :math:`\sqrt{n} \, H S_b`, with
+:math:`b = \lfloor k / n \rfloor`, where :math:`S_b` is a diagonal of random signs, another for every block, and
+:math:`H` the orthonormal discrete Hartley transform of length :math:`n`,
 
 .. math:: H_{kj} = \frac{1}{\sqrt{n}} \left( \cos \frac{2 \pi k j}{n} + \sin \frac{2 \pi k j}{n} \right) = H_{jk},
     \qquad H H = I.
 
-Random signs make any fixed vector look like white noise to all rows at once (Ailon and Chazelle, 2009), so the
-:math:`n` inner products of a residual with the atoms behave like those of Gaussian atoms, at the price of one
-fast Fourier transform of any length. The signs are bits of Philox4x64-10 (Salmon et al., 2011), keyed by a hash;
-they are the same on every machine.
+So the atoms of a block are orthogonal and each has norm :math:`\sqrt{n}`, and atoms of different blocks have inner
+products as small as those of Gaussian atoms. Random signs make any fixed vector look like white noise to all rows at
+once (Ailon and Chazelle, 2009), so the inner products of a residual with the atoms behave like those of Gaussian
+atoms, at the price of one fast Fourier transform a block, of any length. The signs are bits of Philox4x64-10 (Salmon
+et al., 2011), keyed by a hash; they are the same on every machine.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from flipproof.codebook.base import check_atoms, check_shape, check_vectors
 from flipproof.seeds import derive
 
 __all__ = ["RotatedCodebook", "hartley", "random_signs"]
+
+MOST = 2**40  # block numbers and their products with n stay far inside int64
 
 
 def random_signs(count: int, key: int) -> Tensor:
@@ -48,29 +54,61 @@ def hartley(x: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class RotatedCodebook:
-    """The atoms of one step.
+    """The rotated atoms of one step; a :class:`~flipproof.codebook.base.Codebook`.
 
     Attributes:
-        size: Length n of an atom, and their number.
+        size: Length n of an atom.
+        atoms: Number K of atoms; less than, equal to or greater than n.
         step: Which step of the chain; every step has its own signs.
         seed: Root of the signs.
+
+    Raises:
+        SpecError: If ``size`` or ``atoms`` is out of range.
+
+    Example:
+        >>> codebook = RotatedCodebook(size=4, atoms=3, step=0)
+        >>> atom = codebook.synthesise(torch.tensor([[2]]), torch.tensor([[1.0]]))
+        >>> atom.round().tolist(), codebook.analyse(atom).round().abs().tolist()
+        ([[1.0, -1.0, -1.0, -1.0]], [[0.0, 0.0, 4.0]])
     """
 
     size: int
+    atoms: int
     step: int
     seed: int = 0
 
-    def analyse(self, vectors: Tensor) -> Tensor:
-        """Returns the inner products of vectors (B, n) with all n atoms, as (B, n)."""
-        return hartley(vectors.float() * self._signs().to(vectors.device))
+    def __post_init__(self) -> None:
+        check_shape(self.size, self.atoms, MOST)
 
-    def synthesise(self, coefficients: Tensor) -> Tensor:
-        """Returns the sums of atoms weighted by coefficients (B, n), as (B, n); the inverse of :meth:`analyse`."""
-        return hartley(coefficients.float()) * self._signs().to(coefficients.device)
+    def analyse(self, vectors: Tensor) -> Tensor:
+        """Returns the inner products of vectors (B, n) with all atoms, as (B, K) float32."""
+        check_vectors(self, vectors)
+        vectors = vectors.float() * math.sqrt(self.size)
+
+        products = vectors.new_empty(len(vectors), self.atoms)
+        for block, start in enumerate(range(0, self.atoms, self.size)):
+            part = products[:, start : start + self.size]
+            part.copy_(hartley(vectors * self._signs(block).to(vectors.device))[:, : part.shape[1]])
+        return products
+
+    def synthesise(self, atoms: Tensor, weights: Tensor) -> Tensor:
+        """Returns the sums of atoms (B, M) with weights (B, M), as (B, n) float32; blocks nobody uses cost nothing."""
+        check_atoms(self, atoms, weights)
+        weights = weights.float()
+
+        total = weights.new_zeros(len(atoms), self.size)
+        for block in torch.unique(atoms[weights != 0] // self.size).tolist():
+            inside = torch.where(atoms // self.size == block, weights, 0.0)
+            rows = torch.zeros_like(total).scatter_add_(1, atoms % self.size, inside)
+            total += hartley(rows) * self._signs(block).to(total.device)
+        return total * math.sqrt(self.size)
 
     def noise(self, batch: int) -> Tensor:
-        """Returns known white noise of unit variance (batch, n), the same for every chain."""
-        return hartley(self._signs("known noise")).expand(batch, self.size)
+        """Returns known white noise of unit variance (batch, n) on the CPU, the same for every chain."""
+        key = derive(purpose="known noise", size=self.size, step=self.step, seed=self.seed)
+        return hartley(random_signs(self.size, key)).expand(batch, self.size)
 
-    def _signs(self, purpose: str = "rotated codebook") -> Tensor:
-        return random_signs(self.size, derive(purpose=purpose, size=self.size, step=self.step, seed=self.seed))
+    def _signs(self, block: int) -> Tensor:
+        axes = {"block": block} if block else {}
+        key = derive(purpose="rotated codebook", size=self.size, step=self.step, seed=self.seed, **axes)
+        return random_signs(self.size, key)

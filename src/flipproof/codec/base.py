@@ -5,11 +5,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import fields, replace
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from flipproof.errors import DecodeError, SpecError
 from flipproof.image import ImageLike
 from flipproof.result import DecodeResult, Status
+
+if TYPE_CHECKING:
+    from flipproof.codec.target import Priority
 
 __all__ = ["Codec"]
 
@@ -29,29 +32,39 @@ class Codec(ABC):
     name: ClassVar[str]
 
     @abstractmethod
-    def encode(self, image: ImageLike) -> bytes:
+    def encode(self, image: ImageLike, priority: Priority | None = None) -> bytes:
         """Encodes a picture; equal pictures and parameters give equal bytes.
 
+        Arguments:
+            image: What to encode.
+            priority: How much each pixel matters, (H, W), 0 or more; costs no bits. Only some codecs can.
+
         Raises:
+            SpecError: The codec knows no priorities.
             ImageError: The picture cannot be coded.
             RateError: The asked rate cannot be reached.
         """
 
     @abstractmethod
-    def decode_many(self, files: Sequence[bytes]) -> list[DecodeResult]:
+    def decode_many(self, files: Sequence[bytes], upto: float = 1.0) -> list[DecodeResult]:
         """Decodes files, in batches where that is faster; never raises for what the bytes are.
+
+        Arguments:
+            files: The files.
+            upto: Leading share of each file to use, from 0 to 1. Only some codecs can show a part.
 
         Returns:
             One result per file; a file without a picture has the status ``failed``.
         """
 
-    def decode(self, data: bytes) -> DecodeResult:
-        """Decodes one file.
+    def decode(self, data: bytes, upto: float = 1.0) -> DecodeResult:
+        """Decodes one file, or its leading share.
 
         Raises:
             DecodeError: The bytes hold no picture.
+            SpecError: The codec cannot show a part of a file.
         """
-        result = self.decode_many([data])[0]
+        result = self.decode_many([data], upto)[0]
         if result.status is Status.FAILED:
             raise DecodeError(result.error)
         return result
@@ -65,6 +78,21 @@ class Codec(ABC):
         if "bpp" not in {f.name for f in fields(self)}:  # type: ignore[arg-type]
             raise SpecError(f"{self.name} has no parameter 'bpp'")
         return replace(self, bpp=bpp)  # type: ignore[type-var]
+
+    def check_parameters(self, *rules: tuple[str, bool, str], **values: object) -> None:
+        """Checks parameters.
+
+        Arguments:
+            rules: Name of a parameter, whether its value is legal, what is expected.
+            values: Values that are not attributes.
+
+        Raises:
+            SpecError: A value is not legal.
+        """
+        for name, legal, expected in rules:
+            if not legal:
+                got = values[name] if name in values else getattr(self, name)
+                raise SpecError(f"{self.name}: expected {name} {expected}, got {got}")
 
     def get_config(self) -> dict[str, Any]:
         """Returns the name (under ``codec``) and the parameters, JSON-serialisable."""

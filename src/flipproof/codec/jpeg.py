@@ -6,15 +6,18 @@ import io
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from flipproof.codec.base import Codec
-from flipproof.errors import ImageError, RateError, SpecError
+from flipproof.errors import ImageError, RateError
 from flipproof.image import PILLOW_ERRORS, ImageLike, RgbImage, check_size, to_rgb
 from flipproof.result import Damage, DecodeResult, Status
+
+if TYPE_CHECKING:
+    from flipproof.codec.target import Priority
 
 __all__ = ["JpegCodec"]
 
@@ -37,12 +40,13 @@ class JpegCodec(Codec):
     bpp: float | None = None
 
     def __post_init__(self) -> None:
-        if not 1 <= self.quality <= 95:
-            raise SpecError(f"jpeg: expected quality from 1 to 95, got {self.quality}")
-        if self.bpp is not None and not 0 < self.bpp <= 24:
-            raise SpecError(f"jpeg: expected bpp above 0, at most 24, got {self.bpp}")
+        self.check_parameters(
+            ("quality", 1 <= self.quality <= 95, "from 1 to 95"),
+            ("bpp", self.bpp is None or 0 < self.bpp <= 24, "above 0, at most 24"),
+        )
 
-    def encode(self, image: ImageLike) -> bytes:  # noqa: D102 (inherited)
+    def encode(self, image: ImageLike, priority: Priority | None = None) -> bytes:  # noqa: D102 (inherited)
+        self.check_parameters(("priority", priority is None, "none, it has no way to follow a map"), priority="a map")
         rgb = to_rgb(image)
         if self.bpp is None:
             return _save(rgb, self.quality)
@@ -52,7 +56,8 @@ class JpegCodec(Codec):
             raise RateError(f"jpeg: {self.bpp:g} bpp is too low here: quality 1 needs {8 * len(data) / pixels:.3g} bpp")
         return data
 
-    def decode_many(self, files: Sequence[bytes]) -> list[DecodeResult]:  # noqa: D102 (inherited)
+    def decode_many(self, files: Sequence[bytes], upto: float = 1.0) -> list[DecodeResult]:  # noqa: D102 (inherited)
+        self.check_parameters(("upto", upto == 1, "1, baseline files do not show in part"), upto=upto)
         return [_load(data) for data in files]
 
 

@@ -1,8 +1,8 @@
-"""What reverse-channel-coding codecs share: header, payload, and decoding by walking the chain.
+"""What reverse-channel-coding codecs share: building files, and decoding them by walking the chain.
 
-A file is a :mod:`flipproof.container`. Its fields start with the codec number, the fingerprint of the prior, the size
-of the picture and a CRC-16 of the payload; the codec's own follow. The payload is the concatenation of the steps' bits;
-those of the leading steps, as many as the fields say, travel in the protected part of the container.
+A file is a :mod:`flipproof.container` whose header is a :mod:`flipproof.codec.script`. The payload is the concatenation
+of the steps' bits, unless the codec stores it otherwise; those of the leading steps, as many as the header says, travel
+in the protected part of the container.
 """
 
 from __future__ import annotations
@@ -18,121 +18,79 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
 from flipproof import container
 from flipproof.bits import BitArray, BitReader, BitWriter
-from flipproof.chain import Move, Proposal, drive, grid_shape, walk
-from flipproof.codebook.rotated import RotatedCodebook
+from flipproof.chain import Move, Proposal, drive, walk
+from flipproof.codebook.base import Codebook
+from flipproof.codebook.make import KINDS, make_codebook
 from flipproof.codec.base import Codec
-from flipproof.errors import DecodeError, FlipproofError, HeaderError, ImageError, SpecError, WeightsError
-from flipproof.image import RgbImage, check_size
+from flipproof.codec.script import Common, Script, Step, read_common, write_common
+from flipproof.codec.target import to_picture
+from flipproof.errors import FlipproofError, SpecError, WeightsError
+from flipproof.image import RgbImage
 from flipproof.prior.base import Prior
-from flipproof.prior.small import SmallPrior
-from flipproof.protocol.base import SelectionProtocol
+from flipproof.prior.load import PRECISIONS, load_prior
+from flipproof.reconstruction import RECONSTRUCTIONS
 from flipproof.result import Damage, DecodeResult, Status
-from flipproof.schedule import Level, Schedule
-from flipproof.selection.base import steer
 
-__all__ = [
-    "COMMON_BITS",
-    "WIRE_NAMES",
-    "WIRE_NUMBERS",
-    "ChainCodec",
-    "Script",
-    "Step",
-    "check_device",
-    "free_move",
-    "pad",
-    "padded_size",
-    "to_picture",
-    "to_tensor",
-]
+__all__ = ["ChainCodec", "check_device", "codebook_for", "free_move"]
 
-WIRE_NUMBERS = {"tracks": 1, "turbo-ddcm": 2, "robust-turbo-ddcm": 3, "hybrid-turbo-ddcm": 4}
-WIRE_NAMES = {number: name for name, number in WIRE_NUMBERS.items()}
-COMMON_BITS = 8 + 32 + 14 + 14 + 16
-"""Header bits that all these codecs share."""
 BATCH_PIXELS = 2**22
 """Pixels of the chains that are walked together."""
-
-
-@dataclass(frozen=True)
-class Step:
-    """One step of a chain as the header describes it.
-
-    Attributes:
-        level: Where it goes.
-        growing: Whether only the detail band moves.
-        protocol: How its selection is written. None for a step without bits: known noise where a chain starts, else
-            deterministic.
-    """
-
-    level: Level
-    growing: bool
-    protocol: SelectionProtocol | None
-
-    @property
-    def bits(self) -> int:
-        """Payload bits of the step."""
-        return self.protocol.bits if self.protocol else 0
-
-
-@dataclass(frozen=True)
-class Script:
-    """All that a header says about a chain.
-
-    Attributes:
-        height: Rows of the picture.
-        width: Columns of the picture.
-        schedule: Proposes the levels.
-        steps: The steps to take.
-        protected: Leading steps whose bits are protected.
-        checksum: CRC-16 of the payload.
-        fingerprint: The prior the file was made with.
-    """
-
-    height: int
-    width: int
-    schedule: Schedule
-    steps: tuple[Step, ...]
-    protected: int = 0
-    checksum: int = 0
-    fingerprint: int = 0
-
-    @property
-    def payload_size(self) -> int:
-        """Payload bytes, without parity."""
-        return -(-sum(step.bits for step in self.steps) // 8)
-
-    @property
-    def protected_size(self) -> int:
-        """Protected bytes at the start of the payload, without parity."""
-        return -(-sum(step.bits for step in self.steps[: self.protected]) // 8)
+MOST_SCORED = 2**40
+"""Most samples of Gaussian atoms that an encoder draws for one file."""
 
 
 @dataclass(frozen=True)
 class _Payload:
-    """What arrived of a payload: bits (payload_bits,), which of them are known, and the damage."""
+    """What arrived of a payload: bits (payload bits,), which of them are usable, and the damage."""
 
     bits: BitArray
     known: NDArray[np.bool_]
     damage: Damage
 
 
+@dataclass(frozen=True, kw_only=True)
 class ChainCodec(Codec):
-    """Base of codecs that steer a chain."""
+    """Base of codecs that steer a chain.
 
-    device: str
+    Attributes:
+        prior: The denoiser: ``small``, or ``diffusers:`` and a directory or hub id; see
+            :func:`flipproof.prior.load.load_prior`. Decoder and encoder must agree.
+        codebook: Kind of codebook, ``rotated`` or ``gaussian``; a decoder takes it from the file.
+        reconstruction: What a decoder makes of the end of a chain: ``mse``, the least squared error; ``sharp``, a
+            picture with detail; None, what suits the codec.
+        precision: Type the denoiser computes in: float32, float16 or bfloat16.
+        device: Where to compute: cpu or cuda.
+    """
+
+    prior: str = "small"
+    codebook: str = "rotated"
+    reconstruction: str | None = None
+    precision: str = "float32"
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        self.check_parameters(
+            ("codebook", self.codebook in KINDS, f"one of {', '.join(KINDS)}"),
+            (
+                "reconstruction",
+                self.reconstruction in (None, *RECONSTRUCTIONS),
+                f"one of none, {', '.join(RECONSTRUCTIONS)}",
+            ),
+            ("precision", self.precision in PRECISIONS, f"one of {', '.join(PRECISIONS)}"),
+        )
+        check_device(self.device)
 
     @property
-    def prior(self) -> Prior:
-        """The denoiser, loaded on first use."""
-        return SmallPrior.load(self.device)
+    def denoiser(self) -> Prior:
+        """The prior, loaded on first use."""
+        return load_prior(self.prior, self.device, self.precision)
 
     @classmethod
     @abstractmethod
-    def read_script(cls, reader: BitReader, height: int, width: int) -> Script:
+    def read_script(cls, reader: BitReader, common: Common) -> Script:
         """Reads the codec's own header fields.
 
         Raises:
@@ -149,68 +107,118 @@ class ChainCodec(Codec):
         Raises:
             DecodeError: It is a file of another codec, or its header makes no sense.
         """
-        reader = BitReader(file.fields)
-        number = reader.read("codec", 8)
-        if number != WIRE_NUMBERS[cls.name]:
-            raise DecodeError(f"expected a file of {cls.name}, got one of {WIRE_NAMES.get(number, f'codec {number}')}")
-        fingerprint = reader.read("prior", 32)
-        height, width = reader.read("height", 14), reader.read("width", 14)
-        try:
-            check_size(height, width)
-        except ImageError as error:
-            raise HeaderError(str(error)) from error
-        checksum = reader.read("payload checksum", 16)
-        script = cls.read_script(reader, height, width)
-        return reader, replace(script, checksum=checksum, fingerprint=fingerprint)
+        reader, common = read_common(cls.name, file)
+        script = cls.read_script(reader, common)
+        script.check_work()
+        return reader, script
 
-    def decode_many(self, files: Sequence[bytes]) -> list[DecodeResult]:  # noqa: D102 (inherited)
+    def decode_many(self, files: Sequence[bytes], upto: float = 1.0) -> list[DecodeResult]:  # noqa: D102 (inherited)
+        self.check_parameters(("upto", 0 <= upto <= 1, "from 0 to 1"), upto=upto)
         results: dict[int, DecodeResult] = {}
-        groups: dict[tuple[Script, int, int], list[tuple[int, container.Container]]] = {}
+        groups: dict[Script, list[tuple[int, _Payload]]] = {}
         for index, data in enumerate(files):
             try:
                 file = container.unpack(data)
                 _, script = self.open(file)
-                self._check_prior(script.fingerprint)
+                self._check_prior(script.common)
             except FlipproofError as error:
                 results[index] = DecodeResult(None, Status.FAILED, codec=self.name, error=str(error))
             else:
-                groups.setdefault((script, file.safe_arrived, len(file.rest)), []).append((index, file))
-        for (script, _, _), members in groups.items():
-            decoded = self._decode_alike(script, [file for _, file in members])
+                groups.setdefault(script, []).append((index, self._receive(data, file, script, upto)))
+        for script, members in groups.items():
+            decoded = self._decode_alike(script, [payload for _, payload in members])
             results |= zip((index for index, _ in members), decoded, strict=True)
         return [results[index] for index in range(len(files))]
 
     def assemble(self, fields: BitWriter, script: Script, bits: Sequence[BitArray]) -> bytes:
         """Builds a file from the codec's own header fields and the bits of its steps."""
-        payload = np.packbits(np.concatenate([np.zeros(0, np.uint8), *bits])).tobytes()
-        writer = BitWriter()
-        writer.write("codec", WIRE_NUMBERS[self.name], 8)
-        writer.write("prior", self.prior.fingerprint, 32)
-        writer.write("height", script.height, 14)
-        writer.write("width", script.width, 14)
-        writer.write("payload checksum", binascii.crc_hqx(payload, 0), 16)
+        payload = self.store(script, bits)
+        checksum = binascii.crc_hqx(payload, 0)
+        common = replace(script.common, checksum=checksum, fingerprint=self.denoiser.fingerprint)
+        writer = write_common(self.name, common)
         writer.append(fields)
         split = script.protected_size
         return container.pack(writer.getvalue(), payload[:split], payload[split:])
 
-    def _check_prior(self, fingerprint: int) -> None:
-        prior = self.prior
-        if prior.fingerprint != fingerprint:
-            raise WeightsError(f"the file needs the prior {fingerprint:08x}, got {prior.name} {prior.fingerprint:08x}")
+    def common(self, image: RgbImage) -> Common:
+        """Returns the first header fields for a picture."""
+        height, width, _ = image.shape
+        return Common(height, width, self.denoiser.space, self.codebook)
 
-    def _decode_alike(self, script: Script, files: Sequence[container.Container]) -> list[DecodeResult]:
-        """Decodes files of one script and length together, as many at once as memory allows."""
-        payloads = [_receive(file, script) for file in files]
-        chunk = max(1, BATCH_PIXELS // (script.height * script.width))
-        results: list[DecodeResult] = []
-        for start in range(0, len(payloads), chunk):
-            part = payloads[start : start + chunk]
+    def store(self, script: Script, bits: Sequence[BitArray]) -> bytes:
+        """Returns the payload that carries the bits of the steps."""
+        return np.packbits(np.concatenate([np.zeros(0, np.uint8), *bits])).tobytes()
+
+    def retrieve(self, script: Script, payload: bytes, known: NDArray[np.bool_]) -> tuple[BitArray, NDArray[np.bool_]]:
+        """Returns the bits of all steps that a payload carries.
+
+        Arguments:
+            script: What the header says.
+            payload: Received payload, of the length the script says.
+            known: Which of its bytes arrived.
+
+        Returns:
+            The bits and which of them are known.
+        """
+        size = sum(step.bits for step in script.steps)
+        return np.unpackbits(np.frombuffer(payload, np.uint8))[:size], np.repeat(known, 8)[:size]
+
+    def last_step(self, script: Script) -> int:
+        """Returns how many steps of a script the decoder takes."""
+        return len(script.steps)
+
+    def check_scoring(self, scored: int) -> None:
+        """Checks that an encoder can draw its codebooks in reasonable time.
+
+        Arguments:
+            scored: Samples of all atoms of all steps.
+
+        Raises:
+            SpecError: It cannot.
+        """
+        if self.codebook == "gaussian" and scored > MOST_SCORED:
+            raise SpecError(
+                f"{self.name}: expected at most 2^40 samples of gaussian atoms, got {scored}; use codebook=rotated"
+            )
+
+    def _check_prior(self, common: Common) -> None:
+        prior = self.denoiser
+        if prior.fingerprint != common.fingerprint:
+            raise WeightsError(
+                f"expected the prior {common.fingerprint:08x} of the file, got {prior.fingerprint:08x} ({self.prior}); "
+                "give the right one as prior=..."
+            )
+        if prior.space != common.space:
+            raise WeightsError(f"expected a prior of {common.space}, got one of {prior.space}")
+
+    def _receive(self, data: bytes, file: container.Container, script: Script, upto: float) -> _Payload:
+        """Joins the parts of a payload of any length and marks what did not arrive or is not to be used."""
+        payload, known = _join(file, script)
+        wanted, arrived = script.payload_size - script.protected_size, len(file.rest)
+        damage = Damage(
+            repaired_bits=file.repaired_bits,
+            failed_blocks=file.failed_blocks,
+            missing_bits=8 * int((~known).sum()),
+            payload_intact=binascii.crc_hqx(payload, 0) == script.common.checksum,
+            notes=(f"{arrived - wanted} extra bytes",) if arrived > wanted else (),
+        )
+        known &= np.arange(len(known)) < _prefix(file, script, math.ceil(upto * len(data)))
+        bits, usable = self.retrieve(script, payload, known)
+        faults = _faults(script, bits) + (int((~usable).sum()) if known.all() else 0)
+        notes = (*damage.notes, f"{faults} values that no encoder writes") if faults else damage.notes
+        return _Payload(bits, usable, replace(damage, notes=notes))
+
+    def _decode_alike(self, script: Script, payloads: Sequence[_Payload]) -> list[DecodeResult]:
+        """Decodes files of one script together, as many at once as memory allows."""
+        chunk = max(1, BATCH_PIXELS // (script.common.height * script.common.width))
+        order = sorted(range(len(payloads)), key=lambda i: payloads[i].known.tobytes())
+        results: dict[int, DecodeResult] = {}
+        for members in _alike(order, payloads, chunk):
+            part = [payloads[i] for i in members]
             pictures = self._replay(script, np.stack([payload.bits for payload in part]), part[0].known)
-            results += [
-                DecodeResult(to_picture(picture), _status(payload.damage), payload.damage, self.name)
-                for picture, payload in zip(pictures, part, strict=True)
-            ]
-        return results
+            for i, picture, payload in zip(members, pictures, part, strict=True):
+                results[i] = DecodeResult(to_picture(picture), _status(payload.damage), payload.damage, self.name)
+        return [results[i] for i in range(len(payloads))]
 
     @torch.inference_mode()
     def _replay(self, script: Script, bits: BitArray, known: NDArray[np.bool_]) -> Tensor:
@@ -218,22 +226,39 @@ class ChainCodec(Codec):
         ends = list(accumulate((step.bits for step in script.steps), initial=0))
         spans = list(pairwise(ends))
         arrived = [known[a:b].mean() >= 0.5 if b > a else True for a, b in spans]
-        usable = arrived.index(False) if False in arrived else len(arrived)
-        coarsest = script.schedule.first.grid
-        shape = (len(bits), *padded_size(script.height, script.width, coarsest))
+        usable = min(self.last_step(script), arrived.index(False) if False in arrived else len(arrived))
 
         def choose(proposal: Proposal) -> Move | None:
             if proposal.index >= usable or script.steps[proposal.index].growing != proposal.growing:
                 return None
             step, (a, b) = script.steps[proposal.index], spans[proposal.index]
-            codebook = RotatedCodebook(proposal.mean.shape[1], proposal.index)
+            codebook = codebook_for(script.common.codebook, step, proposal)
             if step.protocol is None:
                 return free_move(step, proposal, codebook)
-            selection = step.protocol.read(bits[:, a:b], known[a:b]).to(self.device)
-            return Move(step.level.sigma, steer(codebook, selection))
+            steering = step.protocol.read(bits[:, a:b], known[a:b]).to(self.device)
+            return Move(step.level.sigma, steering.steer(codebook))
 
-        pictures = drive(walk(self.prior, script.schedule, shape, self.device), choose)
-        return pictures[:, :, : script.height, : script.width]
+        prior, shape = self.denoiser, (len(bits), *script.shape)
+        y, level = drive(walk(prior, script.schedule, shape, self.device), choose)
+        if math.isinf(level.sigma):
+            x = y.new_zeros(len(bits), script.common.space.channels, *script.shape)
+        else:
+            x = RECONSTRUCTIONS[self.reconstruction or "mse"](prior, y, level)
+        return prior.decode(x)[:, :, : script.common.height, : script.common.width]
+
+
+def codebook_for(kind: str, step: Step, proposal: Proposal) -> Codebook:
+    """Returns the codebook of a step; of one atom where the step has no bits."""
+    if step.protocol is None:
+        return make_codebook(kind, proposal.size, 1, proposal.index)
+    return make_codebook(kind, -(-proposal.size // step.protocol.parts), step.protocol.atoms, proposal.index)
+
+
+def free_move(step: Step, proposal: Proposal, codebook: Codebook) -> Move:
+    """Returns the move of a step without bits: known noise where the chain starts, else deterministic."""
+    if math.isfinite(proposal.source):
+        return Move(step.level.sigma, None)
+    return Move(step.level.sigma, codebook.noise(len(proposal.mean)).to(proposal.mean.device))
 
 
 def check_device(device: str) -> None:
@@ -244,52 +269,40 @@ def check_device(device: str) -> None:
         raise SpecError(f"expected a device that is there, such as cpu or cuda, got {device!r}") from error
 
 
-def free_move(step: Step, proposal: Proposal, codebook: RotatedCodebook) -> Move:
-    """Returns the move of a step without bits: known noise where the chain starts, else deterministic."""
-    if math.isfinite(proposal.source):
-        return Move(step.level.sigma, None)
-    return Move(step.level.sigma, codebook.noise(len(proposal.mean)).to(proposal.mean.device))
-
-
-def padded_size(height: int, width: int, coarsest: int) -> tuple[int, int]:
-    """Returns the smallest size with whole blocks of the coarsest grid."""
-    rows, columns = grid_shape(height, width, coarsest)
-    return rows * coarsest, columns * coarsest
-
-
-def to_tensor(image: RgbImage) -> Tensor:
-    """Returns an 8-bit picture (H, W, 3) as a tensor (1, 3, H, W) in [-1, 1]."""
-    return torch.tensor(image).permute(2, 0, 1)[None].float() / 127.5 - 1
-
-
-def to_picture(tensor: Tensor) -> RgbImage:
-    """Returns a tensor (3, H, W) in [-1, 1], clipped and rounded, as an 8-bit picture (H, W, 3)."""
-    levels = ((tensor.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
-    return levels.permute(1, 2, 0).cpu().numpy()
-
-
-def pad(x: Tensor, coarsest: int) -> Tensor:
-    """Repeats the bottom and right edges of (1, 3, H, W) up to whole blocks of the coarsest grid."""
-    rows, columns = padded_size(x.shape[2], x.shape[3], coarsest)
-    return functional.pad(x, (0, columns - x.shape[3], 0, rows - x.shape[2]), mode="replicate")
-
-
-def _receive(file: container.Container, script: Script) -> _Payload:
-    """Joins the parts of a payload of any length and marks what did not arrive."""
+def _join(file: container.Container, script: Script) -> tuple[bytes, NDArray[np.bool_]]:
+    """Returns the payload, missing bytes zero, and which bytes arrived."""
     size, split = script.payload_size, script.protected_size
     payload = (file.safe[:split].ljust(split, b"\0") + file.rest)[:size].ljust(size, b"\0")
-    wanted, arrived = size - split, len(file.rest)
     known = np.zeros(size, dtype=bool)
     known[: min(split, max(0, file.safe_arrived))] = True
-    known[split : split + arrived] = True
-    damage = Damage(
-        repaired_bits=file.repaired_bits,
-        failed_blocks=file.failed_blocks,
-        missing_bits=8 * int((~known).sum()),
-        payload_intact=binascii.crc_hqx(payload, 0) == script.checksum,
-        notes=(f"{arrived - wanted} extra bytes",) if arrived > wanted else (),
-    )
-    return _Payload(np.unpackbits(np.frombuffer(payload, np.uint8)), np.repeat(known, 8), damage)
+    known[split : split + len(file.rest)] = True
+    return payload, known
+
+
+def _prefix(file: container.Container, script: Script, length: int) -> int:
+    """Returns how many payload bytes the first ``length`` bytes of a file hold."""
+    split = script.protected_size
+    beyond = length - container.packed_size(len(file.fields), split, 0)
+    return split + beyond if beyond > 0 else min(split, max(0, container.safe_prefix(len(file.fields), length)))
+
+
+def _faults(script: Script, bits: BitArray) -> int:
+    """Counts the values of a payload that no encoder writes."""
+    ends = accumulate((step.bits for step in script.steps), initial=0)
+    coded = ((step.protocol, a, b) for step, (a, b) in zip(script.steps, pairwise(ends), strict=True) if step.protocol)
+    return sum(int(protocol.faults(bits[None, a:b])[0]) for protocol, a, b in coded)
+
+
+def _alike(order: Sequence[int], payloads: Sequence[_Payload], chunk: int) -> list[list[int]]:
+    """Groups payloads of which the same bits are known, at most ``chunk`` to a group."""
+    groups: list[list[int]] = []
+    for i in order:
+        last = groups[-1] if groups else []
+        if last and len(last) < chunk and np.array_equal(payloads[last[0]].known, payloads[i].known):
+            last.append(i)
+        else:
+            groups.append([i])
+    return groups
 
 
 def _status(damage: Damage) -> Status:

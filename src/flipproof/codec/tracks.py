@@ -13,10 +13,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
+
 from flipproof.bits import BitReader
-from flipproof.codec.rcc import ChainCodec, Script, check_device, pad, to_tensor
-from flipproof.codec.tracks_draft import GROWTH_RESERVE, Draft, read_tracks_script, smallest_file
-from flipproof.errors import RateError, SpecError
+from flipproof.codec.rcc import ChainCodec
+from flipproof.codec.script import Common, Script
+from flipproof.codec.target import Priority, Target
+from flipproof.codec.tracks_draft import GROWTH_RESERVE, MOST_STEPS, Draft, read_tracks_script, smallest_file
+from flipproof.errors import RateError
 from flipproof.image import ImageLike, to_rgb
 from flipproof.schedule import GrownSchedule
 
@@ -26,6 +30,8 @@ DEFAULT_BPP = 0.25
 DEFAULT_LEAST = 160
 MOST_COARSE = 32
 LEAST_ROWS = 4
+LATENT_START = 14.5
+"""First noise of a chain of latents, about the most that Stable Diffusion knows."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +46,7 @@ class TracksCodec(ChainCodec):
         threshold: Noise per sample at which the chain moves to a finer grid, from 1/16 to 31/16 in sixteenths.
         protected_share: Share of the file, from 0 to 1: the first steps are protected by the strong code as long as
             their bits, without parity, fit it. 0 protects nothing but the header.
-        device: Where to compute: cpu or cuda.
+            The other parameters are those of :class:`~flipproof.codec.rcc.ChainCodec`.
     """
 
     name: ClassVar[str] = "tracks"
@@ -49,10 +55,10 @@ class TracksCodec(ChainCodec):
     track_bits: int = 8
     threshold: float = 0.625
     protected_share: float = 0.1
-    device: str = "cpu"
 
     def __post_init__(self) -> None:
-        for name, legal, expected in (
+        super().__post_init__()
+        self.check_parameters(
             ("bpp", self.bpp is None or 0 < self.bpp <= 24, "above 0, at most 24"),
             ("steps_per_octave", 1 <= self.steps_per_octave <= 7, "from 1 to 7"),
             ("track_bits", 0 <= self.track_bits <= 15, "from 0 to 15"),
@@ -62,31 +68,38 @@ class TracksCodec(ChainCodec):
                 "a multiple of 1/16 from 1/16 to 31/16",
             ),
             ("protected_share", 0 <= self.protected_share <= 1, "from 0 to 1"),
-        ):
-            if not legal:
-                raise SpecError(f"tracks: expected {name} {expected}, got {getattr(self, name)}")
-        check_device(self.device)
+        )
 
-    def encode(self, image: ImageLike) -> bytes:  # noqa: D102 (inherited)
+    @torch.inference_mode()
+    def encode(self, image: ImageLike, priority: Priority | None = None) -> bytes:  # noqa: D102 (inherited)
         rgb = to_rgb(image)
-        height, width, _ = rgb.shape
-        schedule = GrownSchedule(_coarsest(height, width), self.threshold, self.steps_per_octave)
-        target = self._target(height, width)
-        x = pad(to_tensor(rgb).to(self.device), schedule.coarsest)
+        common, prior = self.common(rgb), self.denoiser
+        schedule = self._schedule(common)
+        size = self._file_size(common.height, common.width)
+        self.check_scoring(common.samples(schedule.coarsest, 1) ** 2 * MOST_STEPS)
+        target = Target.of(rgb, prior, schedule.coarsest, self.device, priority)
         for reserve in (GROWTH_RESERVE, 0.0):
-            draft = Draft(schedule, (height, width), target, self.track_bits, self.protected_share, reserve)
-            draft.steer_to(x, self.prior)
+            draft = Draft(schedule, common, size, self.track_bits, self.protected_share, reserve)
+            draft.steer_to(target, prior, self.device)
             if not draft.starved:
                 break
         if not draft.steps:
-            raise RateError(f"tracks: {target} bytes leave no room for a single step with these parameters")
+            raise RateError(f"tracks: {size} bytes leave no room for a single step with these parameters")
         return self.assemble(draft.fields(), draft.script(), draft.bits)
 
     @classmethod
-    def read_script(cls, reader: BitReader, height: int, width: int) -> Script:  # noqa: D102 (inherited)
-        return read_tracks_script(reader, height, width)
+    def read_script(cls, reader: BitReader, common: Common) -> Script:  # noqa: D102 (inherited)
+        return read_tracks_script(reader, common)
 
-    def _target(self, height: int, width: int) -> int:
+    def _schedule(self, common: Common) -> GrownSchedule:
+        """Returns where the chain starts: a coarse grid of pixels, or the only grid of latents at most noise."""
+        if common.space.factor > 1:
+            return GrownSchedule(1, LATENT_START, self.threshold, self.steps_per_octave)
+        return GrownSchedule(
+            _coarsest(common.height, common.width), 2 * self.threshold, self.threshold, self.steps_per_octave
+        )
+
+    def _file_size(self, height: int, width: int) -> int:
         """Returns the size of the file to make, in bytes."""
         if self.bpp is None:
             return max(DEFAULT_LEAST, int(DEFAULT_BPP * height * width / 8))

@@ -13,23 +13,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import accumulate
 
-import torch
 from torch import Tensor
-from torch.nn import functional
 
 from flipproof import container
 from flipproof.bits import BitArray, BitReader, BitWriter
-from flipproof.chain import Move, Proposal, follow, grid_shape, haar_detail, walk
-from flipproof.codebook.rotated import RotatedCodebook
-from flipproof.codec.rcc import COMMON_BITS, Script, Step
+from flipproof.chain import Move, Proposal, follow, walk
+from flipproof.codec.rcc import codebook_for
+from flipproof.codec.script import COMMON_BITS, Common, Script, Step
+from flipproof.codec.target import Target
 from flipproof.errors import HeaderError
-from flipproof.prior.base import Prior
+from flipproof.prior.base import PIXELS, Prior
 from flipproof.protocol.tracks import TracksProtocol
 from flipproof.schedule import GrownSchedule, Level
-from flipproof.selection.base import steer
 from flipproof.selection.tracks import capture, select_tracks, track_bits
 
-__all__ = ["GROWTH_RESERVE", "Draft", "TrackStep", "read_tracks_script", "smallest_file"]
+__all__ = ["GROWTH_RESERVE", "MOST_STEPS", "Draft", "TrackStep", "read_tracks_script", "smallest_file"]
 
 BUDGET_SCALE = 0.8
 """Tracks spent over tracks that the information asks for; less than 1 lets the chain run a little ahead."""
@@ -48,7 +46,7 @@ MOST_PROTECTED = 60000
 """Bytes of protected payload that a container surely holds."""
 SIGMA_TOP, SIGMA_OCTAVES, SIGMA_BITS = 16.0, 12, 12
 TRACKS_BITS = 22
-FIXED_BITS = 3 + 5 + 3 + 4 + 6 + 6 + 3 + SIGMA_BITS + TRACKS_BITS
+FIXED_BITS = 3 + 8 + 5 + 3 + 4 + 6 + 6 + 3 + SIGMA_BITS + TRACKS_BITS
 
 
 @dataclass(frozen=True)
@@ -70,7 +68,7 @@ class Draft:
 
     Attributes:
         schedule: Proposes the levels.
-        size: Rows and columns of the picture.
+        common: What the header says of the picture and its space.
         target: Bytes the file may have.
         track_bits: Index bits of the longest tracks.
         protected_share: Leading steps are protected as long as their bits are at most this share of the file.
@@ -80,7 +78,7 @@ class Draft:
     """
 
     schedule: GrownSchedule
-    size: tuple[int, int]
+    common: Common
     target: int
     track_bits: int
     protected_share: float
@@ -90,20 +88,17 @@ class Draft:
     _full: bool = False
     _bare_end: bool = False
 
-    @torch.inference_mode()
-    def steer_to(self, x: Tensor, prior: Prior) -> None:
-        """Walks the chain towards a padded picture (1, 3, H, W), taking every step that fits."""
-        mask = x.new_zeros(1, 1, *x.shape[2:])
-        mask[:, :, : self.size[0], : self.size[1]] = 1
+    def steer_to(self, target: Target, prior: Prior, device: str) -> None:
+        """Walks the chain towards a picture, taking every step that fits."""
 
         def choose(proposal: Proposal) -> Move | None:
             if proposal.target.sigma < SIGMA_LEAST:
                 return None
-            residual = _residual(x, mask, proposal)
+            residual = target.residual(proposal)
             step = self._fit(proposal, max(float(residual.square().sum()), 1e-9))
             return self._take(step, proposal, residual) if step else None
 
-        follow(walk(prior, self.schedule, (1, *x.shape[2:]), str(x.device)), choose, lambda: self._full)
+        follow(walk(prior, self.schedule, target.shape, device), choose, lambda: self._full)
 
     @property
     def starved(self) -> bool:
@@ -112,12 +107,13 @@ class Draft:
 
     def script(self) -> Script:
         """Returns the script of the steps so far."""
-        return Script(*self.size, self.schedule, tuple(self.steps), self._protected(self.steps, self._bare_end))
+        return Script(self.common, self.schedule, tuple(self.steps), self._protected(self.steps, self._bare_end))
 
     def fields(self) -> BitWriter:
         """Returns the codec's own header fields for the steps so far."""
         writer, last = BitWriter(), self.steps[-1]
         writer.write("coarsest grid (log2)", _log2(self.schedule.coarsest), 3)
+        writer.write("first sigma (1/16)", int(16 * self.schedule.start), 8)
         writer.write("growth threshold (1/16)", int(16 * self.schedule.threshold), 5)
         writer.write("steps per octave", self.schedule.steps_per_octave, 3)
         writer.write("longest track (log2)", self.track_bits, 4)
@@ -142,11 +138,11 @@ class Draft:
         return _last(proposal, energy, tracks, self.track_bits) if tracks else None
 
     def _take(self, step: TrackStep, proposal: Proposal, residual: Tensor) -> Move:
-        codebook = RotatedCodebook(residual.shape[1], proposal.index)
+        codebook = codebook_for(self.common.codebook, step, proposal)
         selection = select_tracks(codebook.analyse(residual), step.protocol.tracks, step.protocol.index_bits)
         self.steps.append(step)
         self.bits.append(step.protocol.write(selection))
-        return Move(step.level.sigma, steer(codebook, selection))
+        return Move(step.level.sigma, selection.steer(codebook))
 
     def _size_with(self, step: TrackStep, bare: bool = False) -> int:
         """Returns the bytes of the file if it ended with one more step, which may be left unprotected (bare)."""
@@ -157,7 +153,7 @@ class Draft:
 
     def _most_tracks(self, proposal: Proposal) -> int:
         """Returns the most tracks one last step can have; it is left bare where parity would keep the file short."""
-        size = proposal.mean.shape[1]
+        size = proposal.size
 
         def bytes_with(tracks: int) -> int:
             protocol = _protocol(size, tracks, self.track_bits)
@@ -180,13 +176,14 @@ def smallest_file() -> int:
     return container.packed_size(_fields_size([]), 0, 2)
 
 
-def read_tracks_script(reader: BitReader, height: int, width: int) -> Script:
+def read_tracks_script(reader: BitReader, common: Common) -> Script:
     """Reads the header fields of a tracks file.
 
     Raises:
         HeaderError: They describe no possible chain.
     """
     coarsest = 1 << reader.read("coarsest grid (log2)", 3)
+    start = reader.read("first sigma (1/16)", 8) / 16
     threshold = reader.read("growth threshold (1/16)", 5) / 16
     per_octave = reader.read("steps per octave", 3)
     most = reader.read("longest track (log2)", 4)
@@ -195,19 +192,21 @@ def read_tracks_script(reader: BitReader, height: int, width: int) -> Script:
     finest = 1 << reader.read("finest grid (log2)", 3)
     sigma = _sigma(reader.read("last sigma", SIGMA_BITS))
     last = reader.read("last tracks", TRACKS_BITS)
-    if not (per_octave and threshold and count and last and finest <= coarsest and protected <= count):
+    fits = finest <= coarsest and protected <= count and (coarsest == 1 or common.space == PIXELS)
+    if not (per_octave and start and threshold and count and last and fits):
         raise HeaderError("the header describes no possible chain")
-    schedule = GrownSchedule(coarsest, threshold, per_octave)
+    schedule = GrownSchedule(coarsest, start, threshold, per_octave)
     budgets = [*(_budget(code) for code in _read_codes(reader, count - 1)), last]
     steps: list[Step] = []
     for (level, growing), tracks in zip(_path(schedule, finest), budgets, strict=False):
-        size = _band_size(height, width, coarsest, level.grid, growing)
+        size = _band_size(common, coarsest, level.grid, growing)
         steps.append(Step(level, growing, _protocol(size, min(tracks, size), most)))
+    most_bits = MOST_RATE * common.height * common.width + 1280
     end, before = steps[-1], steps[-2].level.sigma if count > 1 else math.inf
-    if not (end.growing or sigma < before) or sum(step.bits for step in steps) > MOST_RATE * height * width + 1280:
+    if not (end.growing or sigma < before) or sum(step.bits for step in steps) > most_bits:
         raise HeaderError("the header describes no possible chain")
     steps[-1] = Step(Level(end.level.grid, sigma), end.growing, end.protocol)
-    return Script(height, width, schedule, tuple(steps), protected)
+    return Script(common, schedule, tuple(steps), protected)
 
 
 def _path(schedule: GrownSchedule, finest: int) -> Iterator[tuple[Level, bool]]:
@@ -219,19 +218,9 @@ def _path(schedule: GrownSchedule, finest: int) -> Iterator[tuple[Level, bool]]:
         level, growing = finer or schedule.next(level), finer is not None
 
 
-def _residual(x: Tensor, mask: Tensor, proposal: Proposal) -> Tensor:
-    """Returns x - D on the proposal's band as (1, n), zero where there is only padding."""
-    grid = proposal.target.grid
-    truth, real = functional.avg_pool2d(x, grid), functional.max_pool2d(mask, grid)
-    if proposal.growing:
-        truth, real = haar_detail(truth), functional.max_pool2d(real, 2)
-    difference = (truth.flatten(1) - proposal.mean).view(-1, *real.shape[2:])
-    return (difference * real[0]).view(1, -1)
-
-
 def _wish(proposal: Proposal, energy: float, most: int) -> TrackStep:
     """Returns the step that moves the chain to the proposed level."""
-    size = proposal.mean.shape[1]
+    size = proposal.size
     gain = BUDGET_SCALE * energy * (proposal.target.sigma**-2 - proposal.source**-2)
     bits = most
     for _ in range(3):
@@ -243,7 +232,7 @@ def _wish(proposal: Proposal, energy: float, most: int) -> TrackStep:
 
 def _last(proposal: Proposal, energy: float, tracks: int, most: int) -> TrackStep:
     """Returns the step that takes the given tracks, to the level they pay for."""
-    protocol = _protocol(proposal.mean.shape[1], tracks, most)
+    protocol = _protocol(proposal.size, tracks, most)
     precision = proposal.source**-2 + tracks * capture(protocol.index_bits) ** 2 / (BUDGET_SCALE * energy)
     code = _sigma_code(max(precision**-0.5, SIGMA_LEAST))
     while _sigma(code) >= proposal.source:
@@ -255,10 +244,9 @@ def _protocol(size: int, tracks: int, most: int) -> TracksProtocol:
     return TracksProtocol(tracks, track_bits(size, tracks, most))
 
 
-def _band_size(height: int, width: int, coarsest: int, grid: int, growing: bool) -> int:
+def _band_size(common: Common, coarsest: int, grid: int, growing: bool) -> int:
     """Returns the number of samples a step moves: of the whole grid, or of its detail band."""
-    rows, columns = grid_shape(height, width, coarsest)
-    samples = 3 * rows * columns * (coarsest // grid) ** 2
+    samples = common.samples(coarsest, grid)
     return samples * 3 // 4 if growing else samples
 
 

@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 
-from flipproof.errors import ImageError
 from flipproof.image import RgbImage
+from flipproof.metric.pair import check_pair
 
 __all__ = ["psnr"]
 
@@ -30,10 +30,6 @@ def psnr(image: RgbImage, reference: RgbImage) -> float:
         >>> round(psnr(black + 1, black), 4)
         48.1308
     """
-    if image.shape != reference.shape or image.dtype != np.uint8 or reference.dtype != np.uint8:
-        raise ImageError(
-            f"expected two uint8 pictures of one shape, got {image.dtype} {image.shape} "
-            f"and {reference.dtype} {reference.shape}"
-        )
+    check_pair(image, reference)
     error = np.mean((image.astype(np.float64) - reference) ** 2)
     return math.inf if error == 0 else float(10 * np.log10(255**2 / error))

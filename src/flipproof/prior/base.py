@@ -1,46 +1,70 @@
 r"""What a codec asks of a prior.
 
-A prior knows pictures. Given :math:`y = x + \sigma n` with unit white noise :math:`n` it returns the posterior
-mean :math:`D(y, \sigma) = \mathbb{E}[x \mid y]`; given the same of a picture averaged over 2x2 blocks it
-predicts the picture at full resolution. Pictures are tensors with shape :math:`(B, 3, H, W)` in :math:`[-1, 1]`.
+A prior knows pictures, as they are or through an autoencoder. Its chains live in a :class:`Space`: pixels in
+:math:`[-1, 1]`, or latents. Given :math:`y = x + \sigma n` with unit white noise :math:`n` it returns the posterior
+mean :math:`D(y, \sigma) = \mathbb{E}[x \mid y]`. A prior of pixels also predicts, from the same of a picture averaged
+over 2x2 blocks, the picture at full resolution.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
+
+from flipproof.errors import SpecError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Prior"]
+__all__ = ["LATENTS", "PIXELS", "Prior", "Space"]
+
+
+@dataclass(frozen=True)
+class Space:
+    """Where the chains of a prior live.
+
+    Attributes:
+        channels: Channels of a sample: 3 for pixels.
+        factor: Pixels per sample along a side, a power of two: 1 for pixels.
+        deviation: Standard deviation of a sample: 0.5 for pixels, 1 for scaled latents.
+    """
+
+    channels: int
+    factor: int
+    deviation: float
+
+
+PIXELS = Space(channels=3, factor=1, deviation=0.5)
+LATENTS = Space(channels=4, factor=8, deviation=1.0)
+"""The latents of Stable Diffusion 1 and 2."""
 
 
 class Prior(ABC):
     """A pretrained denoiser; encoder and decoder must hold the same one."""
 
     name: ClassVar[str]
+    space: Space = PIXELS
 
     @property
     @abstractmethod
     def fingerprint(self) -> int:
-        """The first 32 bits of the SHA-256 of the weights, written into every file."""
+        """The first 32 bits of a SHA-256 of the weights, written into every file."""
 
     @abstractmethod
     def denoise(self, y: Tensor, sigma: float) -> Tensor:
-        """Estimates the picture behind a noisy one.
+        """Estimates what is behind noise.
 
         Arguments:
-            y: Noisy pictures with shape (B, 3, H, W), any H and W from 1.
+            y: Noisy samples with shape (B, C, h, w), float32.
             sigma: Standard deviation of the noise, above 0.
 
         Returns:
-            The posterior means with the shape of ``y``.
+            The posterior means with the shape and type of ``y``.
         """
 
-    @abstractmethod
     def refine(self, y: Tensor, sigma: float) -> Tensor:
-        """Predicts the picture at twice the resolution of a noisy one.
+        """Predicts the picture at twice the resolution of a noisy one; for priors of pixels only.
 
         Arguments:
             y: Pictures averaged over 2x2 blocks, plus noise, with shape (B, 3, H, W).
@@ -48,4 +72,16 @@ class Prior(ABC):
 
         Returns:
             The posterior means with shape (B, 3, 2H, 2W).
+
+        Raises:
+            SpecError: The prior knows one resolution only.
         """
+        raise SpecError(f"expected a prior of pixels for a chain that grows, got {self.name}")
+
+    def encode(self, pictures: Tensor) -> Tensor:
+        """Maps pictures (B, 3, H, W) in [-1, 1], sides multiples of the factor, to the space (B, C, h, w)."""
+        return pictures
+
+    def decode(self, x: Tensor) -> Tensor:
+        """Maps the space (B, C, h, w) back to pictures (B, 3, H, W)."""
+        return x

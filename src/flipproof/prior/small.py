@@ -27,6 +27,7 @@ from torch.nn import functional
 from flipproof.errors import WeightsError
 from flipproof.prior import SMALL_SHA256
 from flipproof.prior.base import Prior
+from flipproof.prior.load import precision_type
 from flipproof.prior.unet import UNet
 
 __all__ = ["SIGMA_DATA", "SmallPrior", "effective_sigma", "precondition"]
@@ -60,8 +61,9 @@ def precondition(net: UNet, y: Tensor, sigma: Tensor, refine: Tensor) -> Tensor:
     """
     s = effective_sigma(sigma, refine)[:, None, None, None]
     total = (s**2 + SIGMA_DATA**2).sqrt()
-    output: Tensor = net(y / total, sigma.log(), refine)
-    return (SIGMA_DATA / total) ** 2 * y + s * SIGMA_DATA / total * output
+    kind = net.stem.weight.dtype
+    output: Tensor = net((y / total).to(kind), sigma.log().to(kind), refine.to(kind))
+    return (SIGMA_DATA / total) ** 2 * y + s * SIGMA_DATA / total * output.to(y.dtype)
 
 
 class SmallPrior(Prior):
@@ -79,28 +81,31 @@ class SmallPrior(Prior):
         self._fingerprint = fingerprint
 
     @classmethod
-    def load(cls, device: str = "cpu") -> SmallPrior:
-        """Returns the prior shipped in the package, checked against its SHA-256; loaded once per device.
+    def load(cls, device: str = "cpu", precision: str = "float32") -> SmallPrior:
+        """Returns the prior shipped in the package, checked against its SHA-256; loaded once per device and precision.
 
         Raises:
             WeightsError: The weights file is missing, altered or unreadable.
+            SpecError: There is no such precision.
         """
-        return _shipped(device)
+        return _shipped(device, precision)
 
     @classmethod
-    def from_bytes(cls, weights: bytes, device: str = "cpu") -> SmallPrior:
+    def from_bytes(cls, weights: bytes, device: str = "cpu", precision: str = "float32") -> SmallPrior:
         """Returns the prior stored in the bytes of a safetensors file.
 
         Raises:
             WeightsError: The bytes are not safetensors, or the tensors do not fit the network.
+            SpecError: There is no such precision.
         """
+        kind = precision_type(precision)
         net = UNet()
         try:
             state = {name: tensor.float() for name, tensor in safetensors.load(weights).items()}
             net.load_state_dict(state)
         except (SafetensorError, RuntimeError) as error:
             raise WeightsError(f"unreadable weights: {str(error).splitlines()[0]}") from error
-        return cls(net.float().to(device), int.from_bytes(hashlib.sha256(weights).digest()[:4], "big"))
+        return cls(net.to(device, kind), int.from_bytes(hashlib.sha256(weights).digest()[:4], "big"))
 
     @property
     def fingerprint(self) -> int:  # noqa: D102 (inherited)
@@ -135,7 +140,7 @@ def _pad(y: Tensor, multiple: int) -> Tensor:
 
 
 @cache
-def _shipped(device: str) -> SmallPrior:
+def _shipped(device: str, precision: str) -> SmallPrior:
     file = resources.files("flipproof.prior") / "weights" / "small.safetensors"
     try:
         weights = file.read_bytes()
@@ -144,4 +149,4 @@ def _shipped(device: str) -> SmallPrior:
     digest = hashlib.sha256(weights).hexdigest()
     if digest != SMALL_SHA256:
         raise WeightsError(f"the shipped weights are altered: expected SHA-256 {SMALL_SHA256}, got {digest}")
-    return SmallPrior.from_bytes(weights, device)
+    return SmallPrior.from_bytes(weights, device, precision)

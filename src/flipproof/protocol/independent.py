@@ -1,6 +1,6 @@
-r"""Every index alone, on :math:`\lceil \log_2 K \rceil` bits: one flipped bit, one atom.
+r"""Every index alone, on :math:`\log_2 K` bits: one flipped bit, one atom.
 
-This is the protocol of Robust Turbo-DDCM: :math:`M (\lceil \log_2 K \rceil + 1)` bits a step.
+This is the protocol of Robust Turbo-DDCM (https://arxiv.org/abs/2604.05743): :math:`M (\log_2 K + 1)` bits a step.
 """
 
 from __future__ import annotations
@@ -12,22 +12,29 @@ import torch
 from numpy.typing import NDArray
 
 from flipproof.bits import BitArray, pack_numbers, unpack_numbers
+from flipproof.protocol.base import PlainProtocol, check_choice
 from flipproof.selection.base import Selection
 
 __all__ = ["IndependentProtocol"]
 
 
 @dataclass(frozen=True)
-class IndependentProtocol:
-    """Indices one by one, then signs.
+class IndependentProtocol(PlainProtocol):
+    """Indices one by one, then signs (1 is negative); every value is legal.
 
     Attributes:
-        atoms: Codebook size K; a received index of K or more is a lost atom.
-        count: Atoms M per step.
+        atoms: Codebook size K, a power of two from 2 to 2^20.
+        count: Atoms M per step, from 1 to K.
+
+    Raises:
+        SpecError: If one of them is out of range.
     """
 
     atoms: int
     count: int
+
+    def __post_init__(self) -> None:
+        check_choice(self.atoms, self.count)
 
     @property
     def bits(self) -> int:
@@ -43,10 +50,9 @@ class IndependentProtocol:
         split = self.count * self._width
         indices = unpack_numbers(bits[:, :split].reshape(len(bits), self.count, self._width))
         whole = known[:split].reshape(self.count, self._width).all(axis=1) & known[split:]
-        signs = np.where(whole & (indices < self.atoms), 1.0 - 2.0 * bits[:, split:], 0.0)
-        atoms = torch.from_numpy(np.minimum(indices, self.atoms - 1))
-        return Selection(atoms, torch.from_numpy(signs.astype(np.float32)))
+        signs = (1.0 - 2.0 * bits[:, split:]) * whole
+        return Selection(torch.from_numpy(indices), torch.from_numpy(signs.astype(np.float32)))
 
     @property
     def _width(self) -> int:
-        return (self.atoms - 1).bit_length()
+        return self.atoms.bit_length() - 1

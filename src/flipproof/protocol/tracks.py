@@ -9,14 +9,15 @@ import torch
 from numpy.typing import NDArray
 
 from flipproof.bits import BitArray, pack_numbers, unpack_numbers
+from flipproof.protocol.base import PlainProtocol
 from flipproof.selection.base import Selection
 
 __all__ = ["TracksProtocol"]
 
 
 @dataclass(frozen=True)
-class TracksProtocol:
-    """Tracks one by one: index within the track, then sign (1 is negative).
+class TracksProtocol(PlainProtocol):
+    """Tracks one by one: index within the track, then sign (1 is negative); every value is legal.
 
     Attributes:
         tracks: Number M of tracks.
@@ -25,6 +26,11 @@ class TracksProtocol:
 
     tracks: int
     index_bits: int
+
+    @property
+    def atoms(self) -> int:
+        """Codebook size: all atoms of all tracks."""
+        return self.tracks << self.index_bits
 
     @property
     def bits(self) -> int:

@@ -1,19 +1,34 @@
-r"""What an encoder takes from a codebook at one step.
+r"""What an encoder takes from a codebook at one step, and the steering noise that follows from it.
 
-A selection names signed atoms of a :class:`~flipproof.codebook.rotated.RotatedCodebook`. The steering noise is their
-sum, scaled to unit variance: :math:`z = \sqrt{n}\, \sum_i s_i q_{k_i} / \lVert \sum_i s_i q_{k_i} \rVert`.
+A selection names signed atoms :math:`a_k` of unit variance. The steering noise is their sum, scaled to unit variance,
+:math:`z = \sqrt{n}\, \sum_i s_i a_{k_i} / \lVert \sum_i s_i a_{k_i} \rVert`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor
 
-from flipproof.codebook.rotated import RotatedCodebook
+if TYPE_CHECKING:
+    from flipproof.codebook.base import Codebook
 
-__all__ = ["Selection", "steer"]
+__all__ = ["LEAST_DEVIATION", "Selection", "Steering", "signs_of", "unit_variance"]
+
+LEAST_DEVIATION = 1e-3
+"""A sum of atoms of no more than this deviation has cancelled but for rounding."""
+
+
+class Steering(Protocol):
+    """What a decoder learns from the bits of a step, for a batch of chains."""
+
+    def to(self, device: str) -> Steering:
+        """Returns the same on a device."""
+
+    def steer(self, codebook: Codebook) -> Tensor:
+        """Returns the steering noise (B, n), float32, of unit variance for every chain."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +36,7 @@ class Selection:
     """Signed atoms for a batch of chains.
 
     Attributes:
-        atoms: Row numbers with shape (B, M), int64.
+        atoms: Numbers of atoms, 0 to K - 1, with shape (B, M), int64.
         signs: -1 or 1, or 0 for an atom that was lost, with shape (B, M), float32.
     """
 
@@ -32,15 +47,26 @@ class Selection:
         """Returns the selection on a device."""
         return Selection(self.atoms.to(device), self.signs.to(device))
 
+    def steer(self, codebook: Codebook) -> Tensor:
+        """Returns the signed sum of the atoms, scaled to unit variance (B, n).
 
-def steer(codebook: RotatedCodebook, selection: Selection) -> Tensor:
-    """Returns the steering noise (B, n) of a selection.
+        Where every atom of a chain was lost, or equal atoms of opposite sign cancel, it is the codebook's known noise.
+        """
+        return unit_variance(codebook.synthesise(self.atoms, self.signs), codebook)
 
-    Where every atom of a chain was lost, or equal atoms of opposite sign cancel, it is the codebook's known noise.
-    """
-    batch, device = len(selection.atoms), selection.atoms.device
-    weights = torch.zeros(batch, codebook.size, dtype=torch.float32, device=device)
-    weights.scatter_add_(1, selection.atoms, selection.signs)
-    norm = weights.norm(dim=1, keepdim=True)
-    steered = codebook.synthesise(weights * (codebook.size**0.5 / norm.clamp(min=1.0)))
-    return torch.where(norm > 0, steered, codebook.noise(batch).to(device))
+
+def signs_of(products: Tensor) -> Tensor:
+    """Returns the signs that are written for inner products: -1 below zero, else 1, zero included."""
+    return torch.where(products < 0, -1.0, 1.0)
+
+
+def unit_variance(vectors: Tensor, codebook: Codebook) -> Tensor:
+    """Scales vectors (B, n) to a root mean square of 1; known noise replaces those that vanish but for rounding."""
+    vanished = _deviation(vectors) <= LEAST_DEVIATION
+    if vanished.any():
+        vectors = torch.where(vanished, codebook.noise(len(vectors)).to(vectors.device), vectors)
+    return vectors / _deviation(vectors)
+
+
+def _deviation(vectors: Tensor) -> Tensor:
+    return vectors.square().mean(dim=1, keepdim=True).sqrt()

@@ -17,9 +17,10 @@ from __future__ import annotations
 from functools import cache
 
 import numpy as np
+import torch
 from torch import Tensor
 
-from flipproof.selection.base import Selection
+from flipproof.selection.base import Selection, signs_of
 
 __all__ = ["capture", "select_tracks", "track_bits"]
 
@@ -49,12 +50,11 @@ def select_tracks(products: Tensor, tracks: int, bits: int) -> Selection:
     """Takes the atom of largest absolute inner product from every track.
 
     Arguments:
-        products: Inner products (1, n) of the residual with all atoms.
-        tracks: Number M of tracks, with ``tracks * 2**bits <= n``.
+        products: Inner products (1, K) of the residual with all atoms.
+        tracks: Number M of tracks, with ``tracks * 2**bits <= K``.
         bits: Index bits of a track.
     """
     table = products[0, : tracks << bits].view(1 << bits, tracks)
     rows = table.abs().argmax(dim=0)
-    best = table.gather(0, rows[None])
-    atoms = rows * tracks + rows.new_tensor(range(tracks))
-    return Selection(atoms[None], best.sign())
+    atoms = rows * tracks + torch.arange(tracks, device=rows.device)
+    return Selection(atoms[None], signs_of(table.gather(0, rows[None])))

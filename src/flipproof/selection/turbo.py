@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from flipproof.selection.base import Selection
+from flipproof.selection.base import Selection, signs_of
 
 __all__ = ["select_turbo"]
 
 
-def select_turbo(products: Tensor, atoms: int, count: int) -> Selection:
-    """Takes the best ``count`` of the first ``atoms`` atoms.
+def select_turbo(products: Tensor, count: int) -> Selection:
+    """Takes the best ``count`` atoms, best first.
 
     Arguments:
-        products: Inner products (1, n) of the residual with all n atoms.
-        atoms: Codebook size K, at most n.
+        products: Inner products (1, K) of the residual with all atoms.
         count: Atoms M to take, at most K.
     """
-    best = products[:, :atoms].abs().topk(count).indices
-    return Selection(best, products.gather(1, best).sign())
+    best = products.abs().topk(count).indices
+    return Selection(best, signs_of(products.gather(1, best)))
