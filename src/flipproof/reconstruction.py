@@ -26,9 +26,10 @@ FILL_SIGMA = 0.04
 """Noise a prior is told of when it refines a picture that it has just refined."""
 SHARP_RATIO = 0.6
 """Noise after over noise before a step of the sharp reconstruction."""
-SHARP_END = 0.03
-"""Noise at which it stops and takes the posterior mean, over the deviation of a sample."""
-SHARP_GROWTH = 0.4
+SHARP_END_PIXELS, SHARP_END_LATENTS = 0.3, 0.03
+"""Noise at which it stops and takes the posterior mean, over the deviation of a sample: early for the shipped prior, to
+which less noise is less detail; late for Stable Diffusion, which invents."""
+SHARP_GROWTH = 1.2
 """Noise per sample, over the deviation of a sample, down to which a grid is brought before it grows."""
 
 
@@ -50,7 +51,8 @@ def sharp(prior: Prior, y: Tensor, level: Level) -> Tensor:
         detail = haar_detail(prior.refine(y, sigma))
         noise = RotatedCodebook(detail.shape[1], 1, step=grid).noise(len(y)).to(y.device)
         y, sigma, grid = haar_merge(y, detail + 2 * sigma * noise), 2 * sigma, grid // 2
-    y, sigma = _quieten(prior, y, sigma, SHARP_END * deviation)
+    end = SHARP_END_PIXELS if prior.space.factor == 1 else SHARP_END_LATENTS
+    y, sigma = _quieten(prior, y, sigma, end * deviation)
     return prior.denoise(y, sigma)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -34,6 +34,7 @@ class Target:
     x: Tensor
     real: Tensor
     priority: Tensor
+    _grids: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def of(cls, image: RgbImage, prior: Prior, coarsest: int, device: str, priority: Priority | None = None) -> Target:
@@ -64,14 +65,19 @@ class Target:
 
     def residual(self, proposal: Proposal) -> Tensor:
         """Returns the weighted x - D on the samples a proposal moves, as (1, n), zero where there is only padding."""
-        grid = proposal.target.grid
-        truth = functional.avg_pool2d(self.x, grid)
-        worth = functional.max_pool2d(self.real, grid) * functional.avg_pool2d(self.priority, grid)
+        truth, worth = self._on(proposal.target.grid)
         if proposal.growing:
             truth = haar_detail(truth)
             worth = functional.max_pool2d(worth, 2)
         difference = (truth.flatten(1) - proposal.mean).view(-1, *worth.shape[2:])
         return (difference * worth[0]).view(1, -1)
+
+    def _on(self, grid: int) -> tuple[Tensor, Tensor]:
+        """Returns the picture and the worth of its samples on a grid."""
+        if grid not in self._grids:
+            worth = functional.max_pool2d(self.real, grid) * functional.avg_pool2d(self.priority, grid)
+            self._grids[grid] = functional.avg_pool2d(self.x, grid), worth
+        return self._grids[grid]
 
 
 def to_tensor(image: RgbImage) -> Tensor:

@@ -24,6 +24,7 @@ __all__ = ["Checkpoint", "fingerprint", "needs_diffusers", "read", "select_files
 
 _WEIGHTS = {"unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model", "text_encoder": "model"}
 _CONFIGS = ("scheduler/scheduler_config.json", "unet/config.json", "vae/config.json", "text_encoder/config.json")
+_VOCABULARIES = (("tokenizer.json",), ("merges.txt", "vocab.json"))
 _SCHEDULE = (
     "beta_end",
     "beta_schedule",
@@ -73,8 +74,8 @@ def select_files(names: Collection[str], precision: str) -> list[str]:
         if name not in names:
             raise _missing(name)
     tokenizer = sorted(name for name in names if name.startswith("tokenizer/"))
-    if not tokenizer:
-        raise _missing("tokenizer/")
+    if not any(all(f"tokenizer/{name}" in tokenizer for name in vocabulary) for vocabulary in _VOCABULARIES):
+        raise _missing("tokenizer/tokenizer.json")
     return [*_CONFIGS, *tokenizer, *(_weights_file(names, part, precision) for part in _WEIGHTS)]
 
 
@@ -90,10 +91,11 @@ def read(folder: Path, precision: str) -> Checkpoint:
         MissingExtraError: The diffusers or the transformers library is not installed.
     """
     with needs_diffusers():
-        from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
+        from diffusers import AutoencoderKL, UNet2DConditionModel
     files = select_files([path.relative_to(folder).as_posix() for path in folder.glob("*/*")], precision)
     with _unreadable(folder):
-        scheduler = DDPMScheduler.from_pretrained(folder, subfolder="scheduler", local_files_only=True)
+        schedule, *_ = [_settings(folder / name) for name in _CONFIGS]
+        scheduler = _scheduler(schedule)
         prompt, digest = _empty_prompt(folder, files)
         unet = _module(UNet2DConditionModel, folder, "unet", files, low_cpu_mem_usage=False)
         vae = _module(AutoencoderKL, folder, "vae", files, low_cpu_mem_usage=False)
@@ -115,7 +117,8 @@ def fingerprint(unet: Any, vae: Any, scheduler: Any, prompt_digest: bytes = b"")
     """
     schedule = {name: scheduler.config.get(name) for name in _SCHEDULE}
     latents = {name: vae.config.get(name) for name in ("scaling_factor", "shift_factor")}
-    digest = hashlib.sha256(json.dumps([schedule, latents], default=list).encode() + prompt_digest)
+    settings = json.dumps([schedule, latents], default=lambda array: array.tolist())
+    digest = hashlib.sha256(settings.encode() + prompt_digest)
     for module in (unet, vae):
         for name, tensor in sorted(module.named_parameters()):
             digest.update(name.encode())
@@ -134,6 +137,22 @@ def needs_diffusers() -> Iterator[None]:
         yield
     except ModuleNotFoundError as error:
         raise MissingExtraError((error.name or "diffusers").partition(".")[0], "diffusers") from error
+
+
+def _settings(file: Path) -> dict[str, Any]:
+    settings = json.loads(file.read_text())
+    if not isinstance(settings, dict):
+        raise WeightsError(f"{file}: expected a JSON object, got a {type(settings).__name__}")
+    return settings
+
+
+def _scheduler(settings: dict[str, Any]) -> Any:  # noqa: ANN401
+    """Makes the noise schedule of any scheduler that adds Gaussian noise step by step."""
+    from diffusers import DDPMScheduler
+
+    if missing := {"beta_start", "beta_end", "beta_schedule"} - settings.keys():
+        raise WeightsError(f"scheduler: expected {min(missing)}, got {settings.get('_class_name')!r} without")
+    return DDPMScheduler.from_config(settings)
 
 
 def _empty_prompt(folder: Path, files: Iterable[str]) -> tuple[Tensor, bytes]:
@@ -205,7 +224,7 @@ def _no_progress_bar() -> Iterator[None]:
 def _unreadable(folder: Path) -> Iterator[None]:
     try:
         yield
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, SafetensorError) as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise WeightsError(f"unreadable model in {folder}: {lines[0]}") from error
 
