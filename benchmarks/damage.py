@@ -10,69 +10,25 @@ and a stopped run goes on; the folder also gets pictures and the files of `flipp
 from __future__ import annotations
 
 import argparse
-import sys
-import tempfile
-from pathlib import Path
 
-from flipproof.image import RgbImage
-from flipproof.study import photos
-from flipproof.study.plan import Plan
-from flipproof.study.run import Progress, codecs_of, run
-from flipproof.study.summary import Cell, summarise
+from flipproof import registry
+from tables import FIVE, add_options, measure, names, show
 
-PICTURES = ("03", "05", "08", "15", "20")
 CODECS = ("tracks[bpp=0.088]", "tracks[bpp=0.088,protected_share=0]")
-RATES = (0.0, 1e-3, 1e-2, 3e-2)
+RATES = "0,0.001,0.01,0.03"
 PROTOTYPE = "| prototype, no protection | 0.088 | 24.75 | 24.46 | 22.05 | 18.15 |"
 
 
 def main() -> None:
-    options = _options()
-    pictures = photos.load_folder(options.data)
-    names = tuple(pictures) if options.pictures == "all" else tuple(options.pictures.split(","))
-    codecs, rates = tuple(options.codec or CODECS), tuple(map(float, options.ber.split(",")))
-    plan = Plan("damage", names, codecs, rates, options.trials, options.crop, seed=0)
-    cells = _cells(plan, pictures, options.out)
-    print(f"| codec | bpp | {' | '.join('no errors' if not rate else f'BER {rate:g}' for rate in rates)} |")
-    print("|---" * (2 + len(rates)) + "|")
-    for codec in codecs:
-        print(_line([cell for cell in cells if cell.codec == codec]))
-    if (names, codecs, rates) == (PICTURES, CODECS, RATES):
-        print(PROTOTYPE)
-    print(f"\nMean PSNR in dB over {len(names)} pictures, {options.trials} damaged copies each.")
-
-
-def _cells(plan: Plan, pictures: dict[str, RgbImage], out: Path | None) -> list[Cell]:
-    """Runs the plan, in a folder that is thrown away if none is given."""
-    with tempfile.TemporaryDirectory() as folder:
-        rows = run(plan, pictures, codecs_of(plan), out or Path(folder), progress=_report)
-    return summarise(rows, plan)
-
-
-def _line(cells: list[Cell]) -> str:
-    values = ["–" if cell.psnr_all_db is None else _decibels(cell) for cell in cells]  # noqa: RUF001 (a dash)
-    return " | ".join([f"| `{cells[0].codec}`", f"{cells[0].bpp:.4f}", *values]) + " |"
-
-
-def _decibels(cell: Cell) -> str:
-    lost = f" ({100 * cell.failure_rate:.1f} % lost)" if cell.failures else ""
-    return f"{cell.psnr_all_db:.2f}{lost}"
-
-
-def _report(state: Progress) -> None:
-    print(f"{state.done}/{state.total} {state.label}", file=sys.stderr, flush=True)
-
-
-def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--data", type=Path, required=True, help="folder of photographs, such as Kodak's 24")
-    parser.add_argument("--pictures", default=",".join(PICTURES), help="names, or all (03,05,08,15,20)")
+    add_options(parser, RATES)
     parser.add_argument("--codec", action="append", help="codec instead of the two defaults; repeat it")
-    parser.add_argument("--ber", default=",".join(f"{rate:g}" for rate in RATES), help="ascending bit error rates")
-    parser.add_argument("--trials", type=int, default=4, help="damaged copies per file and rate (4)")
-    parser.add_argument("--crop", type=int, default=512, help="side of the centre crop (512)")
-    parser.add_argument("--out", type=Path, help="folder to keep rows and pictures in")
-    return parser.parse_args()
+    options = parser.parse_args()
+    codecs = tuple(options.codec or CODECS)
+    show(measure(options, {spelling: registry.codec(spelling) for spelling in codecs}))
+    if (options.pictures, codecs, options.ber) == (FIVE, CODECS, RATES):
+        print(PROTOTYPE)
+    print(f"\nMean PSNR in dB over {len(names(options))} pictures, {options.trials} damaged copies each.")
 
 
 if __name__ == "__main__":

@@ -1,13 +1,12 @@
-r"""How much of a residual a bit buys, for three ways of choosing and writing atoms.
+r"""How much of a residual a bit buys, for every way of choosing and writing atoms.
 
-A residual of n = 16384 independent unit-variance normal samples is analysed by a codebook of as many orthonormal atoms
-(K = n). A selection is summed and scaled to the residual by the best factor, which removes the energy
-(sum of |<r, q_i>|)^2 / M. No code can remove more than 2 ln 2 per bit in the limit of many samples and few bits, so the
-efficiency of a step is captured energy / (2 ln 2 * bits), averaged over random residuals. Bits are those of the
-package's protocols; captured energy is that of the steering noise the codecs use. "fractional tracks" splits all K
-atoms into M tracks of K / M atoms, an index costing log2(K / M) bits: a limit, not a format. The expected values are
-those the design was based on, themselves averages over a few residuals; a single residual scatters by 0.04 at M = 10.
-The script fails if a difference exceeds the margin.
+A residual r of n = 16384 independent unit-variance normal samples meets the codebook of a step. The steering noise z of
+a selection captures the energy <z, r>^2 / |z|^2. No code can capture more than 2 ln 2 per bit in the limit of many
+samples and few bits, so the efficiency of a step is captured energy / (2 ln 2 * bits), averaged over random residuals.
+Bits are those of the package's protocols. "fractional tracks" splits all K = n atoms into M tracks of K / M atoms, an
+index costing log2(K / M) bits: a limit, not a format. DDCM has K = 8192 and C = 3; DiffC simulates a channel of the KL
+in the column M. The expected values are those the design was based on, themselves averages over a few residuals; a
+single residual scatters by 0.04 at M = 10. The script fails if a difference exceeds the margin.
 """
 
 from __future__ import annotations
@@ -20,17 +19,27 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from flipproof.codebook.rotated import RotatedCodebook
+from flipproof.codebook.base import Codebook
+from flipproof.codebook.make import KINDS, make_codebook
+from flipproof.codec.diffc_draft import channel_step, zipf_cost
+from flipproof.protocol.hybrid import HybridProtocol
 from flipproof.protocol.independent import IndependentProtocol
 from flipproof.protocol.lexicographic import LexicographicProtocol
+from flipproof.protocol.pursuit import PursuitProtocol
 from flipproof.protocol.tracks import TracksProtocol
+from flipproof.schedule import Level
 from flipproof.seeds import generator
-from flipproof.selection.base import Selection, steer
+from flipproof.selection.base import Steering
+from flipproof.selection.diffc import select_diffc
+from flipproof.selection.pursuit import select_pursuit
 from flipproof.selection.tracks import select_tracks, track_bits
 from flipproof.selection.turbo import select_turbo
 
 ATOMS = 16384
 COUNTS = (10, 30, 100, 300)
+PURSUIT_ATOMS, PURSUIT_BITS, PURSUIT_COUNTS = 8192, 3, (1, 2, 8)
+KL_CODES = (53, 67, 80)
+"""About 100, 330 and 1024 bits, in eighth octaves."""
 EXPECTED = {
     "rank": ((129, 0.758), (343, 0.718), (975, 0.684), (2455, 0.643)),
     "independent": ((150, 0.652), (450, 0.548), (1500, 0.445), (4500, 0.351)),
@@ -66,8 +75,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--residuals", type=int, default=1000, help="random residuals to average over (1000)")
     parser.add_argument("--margin", type=float, default=0.02, help="largest difference in efficiency (0.02)")
+    parser.add_argument("--codebook", choices=KINDS, default=KINDS[0], help=f"kind of codebook ({KINDS[0]})")
     options = parser.parse_args()
-    lines = [line for index in range(len(COUNTS)) for line in measure(index, options.residuals)]
+    lines = [line for index in range(len(COUNTS)) for line in measure(index, options.residuals, options.codebook)]
+    lines += [pursuit(count, options.residuals, options.codebook) for count in PURSUIT_COUNTS]
+    lines += [line for code in KL_CODES for line in channel(code, options.residuals, options.codebook)]
     print("| M | selection | bits | efficiency | expected | difference |")
     print("|---|---|---|---|---|---|")
     print("\n".join(map(str, lines)))
@@ -76,39 +88,70 @@ def main() -> None:
     sys.exit(1 if missed else 0)
 
 
-def measure(index: int, residuals: int) -> list[Line]:
+def measure(index: int, residuals: int, kind: str) -> list[Line]:
     """Returns the rows of one number of atoms, with energies averaged over random residuals."""
     count = COUNTS[index]
     width = track_bits(ATOMS, count, 15)
     totals = torch.zeros(3)
     for trial in range(residuals):
-        rng = generator(purpose="selection efficiency", trial=trial)
-        totals += energies(torch.from_numpy(rng.standard_normal((1, ATOMS))).float(), trial, count, width)
+        totals += energies(make_codebook(kind, ATOMS, ATOMS, trial), residual_of(trial), count, width)
     turbo, tracks, fractional = (totals / residuals).tolist()
     found = {
         "rank": (LexicographicProtocol(ATOMS, count).bits, turbo),
         "independent": (IndependentProtocol(ATOMS, count).bits, turbo),
+        "hybrid, 10 alone": (HybridProtocol(ATOMS, count, 10).bits, turbo),
         f"tracks of {1 << width}": (TracksProtocol(count, width).bits, tracks),
         "fractional tracks": (count * (math.log2(ATOMS / count) + 1), fractional),
     }
     return [
-        Line(count, kind, bits, energy / (2 * math.log(2) * bits), EXPECTED[kind][index] if kind in EXPECTED else None)
-        for kind, (bits, energy) in found.items()
+        Line(count, name, bits, energy / (2 * math.log(2) * bits), EXPECTED[name][index] if name in EXPECTED else None)
+        for name, (bits, energy) in found.items()
     ]
 
 
-def energies(residual: Tensor, step: int, count: int, width: int) -> Tensor:
+def pursuit(count: int, residuals: int, kind: str) -> Line:
+    """Returns the row of DDCM's matching pursuit."""
+    total = 0.0
+    for trial in range(residuals):
+        codebook, residual = make_codebook(kind, ATOMS, PURSUIT_ATOMS, trial), residual_of(trial)
+        total += captured(codebook, select_pursuit(codebook, residual, count, PURSUIT_BITS), residual)
+    bits = PursuitProtocol(PURSUIT_ATOMS, count, PURSUIT_BITS).bits
+    return Line(count, "matching pursuit", bits, total / residuals / (2 * math.log(2) * bits), None)
+
+
+def channel(code: int, residuals: int, kind: str) -> list[Line]:
+    """Returns the rows of DiffC's simulated channel, its seeds entropy-coded and at fixed length."""
+    energy, coded, trials = 0.0, 0.0, max(1, residuals // 10)
+    kl = round(math.exp2(code / 8))
+    for trial in range(trials):
+        step = channel_step(Level(1, 1.0), code, 16, trial, ATOMS)
+        codebook = make_codebook(kind, -(-ATOMS // step.protocol.parts), step.protocol.atoms, trial)
+        residual = residual_of(trial)
+        mean = residual * float((2 * math.log(2) * kl / residual.square().sum()).sqrt())
+        seeds = select_diffc(codebook, mean, trial, step.protocol.parts)
+        energy += captured(codebook, seeds, residual) / trials
+        coded += zipf_cost(step, step.protocol.write(seeds)) / trials
+    found = {"simulated channel, Zipf": coded, "simulated channel, fixed": float(step.bits)}
+    return [Line(kl, name, bits, energy / (2 * math.log(2) * bits), None) for name, bits in found.items()]
+
+
+def residual_of(trial: int) -> Tensor:
+    """Returns a random residual (1, n)."""
+    rng = generator(purpose="selection efficiency", trial=trial)
+    return torch.from_numpy(rng.standard_normal((1, ATOMS))).float()
+
+
+def energies(codebook: Codebook, residual: Tensor, count: int, width: int) -> Tensor:
     """Returns the energies that the largest atoms, tracks and fractional tracks capture, with shape (3,)."""
-    codebook = RotatedCodebook(ATOMS, step)
     products = codebook.analyse(residual)
-    turbo = captured(codebook, select_turbo(products, ATOMS, count), residual)
+    turbo = captured(codebook, select_turbo(products, count), residual)
     tracks = captured(codebook, select_tracks(products, count, width), residual)
-    return torch.tensor([turbo, tracks, captured_by_fractional_tracks(products, count)])
+    return torch.tensor([turbo, tracks, captured_by_fractional_tracks(products / ATOMS**0.5, count)])
 
 
-def captured(codebook: RotatedCodebook, selection: Selection, residual: Tensor) -> float:
+def captured(codebook: Codebook, selection: Steering, residual: Tensor) -> float:
     """Returns the energy along the steering noise: its squared inner product over its squared norm."""
-    z = steer(codebook, selection)
+    z = selection.steer(codebook)
     return float((z * residual).sum() ** 2 / z.square().sum())
 
 

@@ -23,7 +23,7 @@ from PIL import Image, ImageOps
 from flipproof import registry
 from flipproof.channel.bsc import BinarySymmetricChannel
 from flipproof.codec.base import Codec
-from flipproof.codec.rcc import to_tensor
+from flipproof.codec.target import to_tensor
 from flipproof.errors import RateError
 from flipproof.image import RgbImage
 from flipproof.prior.small import SmallPrior
@@ -32,6 +32,13 @@ from flipproof.study import photos
 
 SIZES = ((512, 512), (768, 512))
 RATES = (0.1, 0.25)
+DEFAULT_SPECS = (
+    "jpeg",
+    "jpeg[bpp=0.25]",
+    *(f"{name}[bpp={rate:g}]" for name in registry.names("codecs") if name not in ("jpeg", "ddcm") for rate in RATES),
+    "tracks[bpp=0.1,precision=bfloat16]",
+    "ddcm[bpp=0.1,steps=100]",
+)
 COPIES, FLIPS = 8, 1e-3
 
 
@@ -54,16 +61,16 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|---|")
     for width, height in SIZES:
         crops = [_crop(picture, width, height) for picture in pictures]
-        _print_size(f"{width}x{height}", crops, options.repeats)
+        _print_size(f"{width}x{height}", crops, options)
 
 
-def _print_size(size: str, crops: list[RgbImage], repeats: int) -> None:
+def _print_size(size: str, crops: list[RgbImage], options: argparse.Namespace) -> None:
     """Prints the rows of one size, those of the yardsticks first."""
+    repeats = options.repeats
     unit = statistics.fmean(_denoise_seconds(crop, repeats) for crop in crops)
     print(f"| {size} | one denoiser call | – | {unit:.4f} | – | 1 | – | – |")  # noqa: RUF001 (dashes)
     jpeg = _mean([_times(registry.codec("jpeg"), crop, repeats) for crop in crops])
-    specs = ["jpeg", *(f"{name}[bpp={rate:g}]" for name in registry.names("codecs") for rate in RATES)]
-    for spec in specs:
+    for spec in options.codec or DEFAULT_SPECS:
         try:
             times = _mean([_times(registry.codec(spec), crop, repeats) for crop in crops])
         except RateError:
@@ -123,6 +130,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--data", type=Path, help="folder of pictures (the photographs that come with scikit-image)")
     parser.add_argument("--pictures", type=int, default=1, help="how many of them (1)")
+    parser.add_argument("--codec", action="append", help="codec instead of the default ones; repeat it")
     parser.add_argument("--repeats", type=int, default=5, help="timed calls of each kind (5)")
     return parser.parse_args()
 

@@ -50,6 +50,7 @@ class TracksCodec(ChainCodec):
     """
 
     name: ClassVar[str] = "tracks"
+    draft_type: ClassVar[type[Draft]] = Draft
     bpp: float | None = None
     steps_per_octave: int = 3
     track_bits: int = 8
@@ -79,7 +80,7 @@ class TracksCodec(ChainCodec):
         self.check_scoring(common.samples(schedule.coarsest, 1) ** 2 * MOST_STEPS)
         target = Target.of(rgb, prior, schedule.coarsest, self.device, priority)
         for reserve in (GROWTH_RESERVE, 0.0):
-            draft = Draft(schedule, common, size, self.track_bits, self.protected_share, reserve)
+            draft = self.draft_type(schedule, common, size, self.track_bits, self.protected_share, reserve)
             draft.steer_to(target, prior, self.device)
             if not draft.starved:
                 break

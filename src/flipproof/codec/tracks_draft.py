@@ -125,9 +125,24 @@ class Draft:
         _write_codes(writer, self.steps[:-1])
         return writer
 
+    def wish(self, proposal: Proposal, energy: float) -> TrackStep:
+        """Returns the step that moves the chain to the proposed level."""
+        gain = BUDGET_SCALE * energy * (proposal.target.sigma**-2 - proposal.source**-2)
+        bits = self.track_bits
+        for _ in range(3):
+            step = self.with_tracks(proposal, gain / capture(bits) ** 2)
+            bits = step.protocol.index_bits
+        return step
+
+    def with_tracks(self, proposal: Proposal, tracks: float) -> TrackStep:
+        """Returns the step to the proposed level with about so many tracks."""
+        code = min(MOST_CODE, round(4 * math.log2(max(1.0, tracks))))
+        protocol = _protocol(proposal.size, min(_budget(code), proposal.size), self.track_bits)
+        return TrackStep(proposal.target, proposal.growing, protocol, code)
+
     def _fit(self, proposal: Proposal, energy: float) -> TrackStep | None:
         """Returns the step to take: as wished, or the last one with all that is left, or None."""
-        step = _wish(proposal, energy, self.track_bits)
+        step = self.wish(proposal, energy)
         spent = self._size_with(step)
         if proposal.growing and self.growth_reserve and spent + self.growth_reserve * step.bits / 8 > self.target:
             return None
@@ -216,18 +231,6 @@ def _path(schedule: GrownSchedule, finest: int) -> Iterator[tuple[Level, bool]]:
         yield level, growing
         finer = schedule.grown(level) if level.grid > finest else None
         level, growing = finer or schedule.next(level), finer is not None
-
-
-def _wish(proposal: Proposal, energy: float, most: int) -> TrackStep:
-    """Returns the step that moves the chain to the proposed level."""
-    size = proposal.size
-    gain = BUDGET_SCALE * energy * (proposal.target.sigma**-2 - proposal.source**-2)
-    bits = most
-    for _ in range(3):
-        code = min(MOST_CODE, round(4 * math.log2(max(1.0, gain / capture(bits) ** 2))))
-        protocol = _protocol(size, min(_budget(code), size), most)
-        bits = protocol.index_bits
-    return TrackStep(proposal.target, proposal.growing, protocol, code)
 
 
 def _last(proposal: Proposal, energy: float, tracks: int, most: int) -> TrackStep:

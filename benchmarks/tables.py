@@ -1,0 +1,63 @@
+"""What the benchmarks that damage files share: running codecs on crops of photographs, and tables of the results."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from flipproof.codec.base import Codec
+from flipproof.study import photos
+from flipproof.study.plan import Plan
+from flipproof.study.run import Progress, run
+from flipproof.study.summary import Cell, summarise
+
+__all__ = ["FIVE", "add_options", "measure", "names", "show"]
+
+FIVE = "03,05,08,15,20"
+
+
+def add_options(parser: argparse.ArgumentParser, rates: str) -> None:
+    """Adds the options that :func:`measure` reads."""
+    parser.add_argument("--data", type=Path, required=True, help="folder of photographs, such as Kodak's 24")
+    parser.add_argument("--pictures", default=FIVE, help=f"names, or all ({FIVE})")
+    parser.add_argument("--ber", default=rates, help="ascending bit error rates")
+    parser.add_argument("--trials", type=int, default=4, help="damaged copies per file and rate (4)")
+    parser.add_argument("--crop", type=int, default=512, help="side of the centre crop (512)")
+    parser.add_argument("--out", type=Path, help="folder to keep rows and pictures in; a stopped run goes on there")
+
+
+def names(options: argparse.Namespace) -> tuple[str, ...]:
+    """Returns the names of the photographs that were asked for."""
+    return tuple(photos.load_folder(options.data)) if options.pictures == "all" else tuple(options.pictures.split(","))
+
+
+def measure(options: argparse.Namespace, codecs: Mapping[str, Codec]) -> dict[str, list[Cell]]:
+    """Returns the cells of every codec, in a folder that is thrown away if none is given."""
+    rates = tuple(map(float, options.ber.split(",")))
+    plan = Plan("damage", names(options), tuple(codecs), rates, options.trials, options.crop, seed=0)
+    with tempfile.TemporaryDirectory() as folder:
+        rows = run(plan, photos.load_folder(options.data), codecs, options.out or Path(folder), progress=_report)
+    cells = summarise(rows, plan)
+    return {codec: [cell for cell in cells if cell.codec == codec] for codec in codecs}
+
+
+def show(cells: Mapping[str, list[Cell]]) -> None:
+    """Prints a table with a line per codec: rate, and mean PSNR over all files at every bit error rate."""
+    rates = [cell.bit_error_rate for cell in next(iter(cells.values()))]
+    print(f"| codec | bpp | {' | '.join('no errors' if not rate else f'BER {rate:g}' for rate in rates)} |")
+    print("|---" * (2 + len(rates)) + "|")
+    for codec, line in cells.items():
+        values = ["–" if cell.psnr_all_db is None else _decibels(cell) for cell in line]  # noqa: RUF001 (a dash)
+        print(" | ".join([f"| `{codec}`", f"{line[0].bpp:.4f}", *values]) + " |", flush=True)
+
+
+def _decibels(cell: Cell) -> str:
+    lost = f" ({100 * cell.failure_rate:.1f} % lost)" if cell.failures else ""
+    return f"{cell.psnr_all_db:.2f}{lost}"
+
+
+def _report(state: Progress) -> None:
+    print(f"{state.done}/{state.total} {state.label}", file=sys.stderr, flush=True)
