@@ -238,6 +238,15 @@ def test_the_fingerprint_does_not_depend_on_precision_or_file_variant(pipelines,
     assert [load(tmp_path / "half", precision).fingerprint for precision in PRECISIONS] == [known] * 3
 
 
+def test_files_of_the_old_layout_are_the_same_model(copy, folder):
+    tiny.age(copy, folder.parent / "tokens-epsilon")
+    assert "encoder.mid_block.attentions.0.query.weight" in load_file(copy / "vae/diffusion_pytorch_model.safetensors")
+    old, new, y = load(copy), load(folder), randn(1, 4, 4, 4)
+    assert old.fingerprint == new.fingerprint
+    assert torch.equal(old.denoise(y, 1.0), new.denoise(y, 1.0))
+    assert torch.equal(old.decode(y), new.decode(y))
+
+
 def test_the_half_variant_is_read_where_it_is_enough(copy):
     file = copy / "vae" / "diffusion_pytorch_model.safetensors"
     halves = {name: 2 * tensor.half() for name, tensor in load_file(file).items()}
@@ -372,16 +381,15 @@ def test_a_hub_id_that_cannot_be(location, no_hub):
     [
         "scheduler/scheduler_config.json",
         "text_encoder/model.safetensors",
-        "tokenizer/",
+        "tokenizer/tokenizer.json",
         "unet/config.json",
         "vae/diffusion_pytorch_model.safetensors",
     ],
 )
 def test_a_missing_file_is_named(copy, file):
-    if file.endswith("/"):
-        shutil.rmtree(copy / file)
-    else:
-        (copy / file).unlink()
+    (copy / file).unlink(missing_ok=True)
+    if file.startswith("tokenizer"):
+        (copy / "tokenizer/vocab.json").unlink(missing_ok=True)
     (copy / "unet" / "diffusion_pytorch_model.bin").write_bytes(b"a pickle is never read")
     with pytest.raises(WeightsError, match=f"copy: expected {file}"):
         load(copy)
@@ -399,7 +407,7 @@ def test_a_missing_file_is_named(copy, file):
         "vae/diffusion_pytorch_model.safetensors",
     ],
 )
-@pytest.mark.parametrize("content", [b"", b"junk", bytes(100)])
+@pytest.mark.parametrize("content", [b"junk", b"[]"])
 def test_junk_is_an_error_of_one_line(copy, file, content):
     (copy / file).write_bytes(content)
     with pytest.raises(WeightsError) as caught:
@@ -434,6 +442,14 @@ def test_weights_that_do_not_fit_are_an_error(copy, part, damage):
 def test_models_of_another_kind_are_an_error(changes, message):
     with pytest.raises(WeightsError, match=message):
         bare(**changes)
+
+
+def test_a_schedule_of_another_kind_is_an_error(copy):
+    edit(copy / "scheduler" / "scheduler_config.json", _class_name="LCMScheduler")
+    assert load(copy).timestep(1e9) == 999
+    (copy / "scheduler" / "scheduler_config.json").write_text('{"_class_name": "FlowMatchEulerDiscreteScheduler"}')
+    with pytest.raises(WeightsError, match="expected beta_end, got 'FlowMatchEulerDiscreteScheduler'"):
+        load(copy)
 
 
 def test_precisions_and_devices_that_there_are_not(folder):

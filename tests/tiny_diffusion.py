@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL, DDPMScheduler, PNDMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
@@ -88,6 +90,29 @@ def pipeline(folder: Path, prediction: str) -> StableDiffusionPipeline:
         feature_extractor=None,
         requires_safety_checker=False,
     )
+
+
+def age(folder: Path, tokens: Path) -> None:
+    """Rewrites a model on disk as the files of 2022 were: other names of weights, and the padding in another file."""
+    old = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
+    _rename(folder / "vae" / "diffusion_pytorch_model.safetensors", old)
+    file = folder / "text_encoder" / "model.safetensors"
+    tensors = {f"text_model.{name.removeprefix('text_model.')}": tensor for name, tensor in load_file(file).items()}
+    tensors["text_model.embeddings.position_ids"] = torch.arange(TOKENS)[None]
+    save_file(tensors, file, metadata={"format": "pt"})
+    shutil.rmtree(folder / "tokenizer")
+    shutil.copytree(tokens, folder / "tokenizer")
+    settings = folder / "tokenizer" / "tokenizer_config.json"
+    settings.write_text(json.dumps(json.loads(settings.read_text()) | {"pad_token": END}))
+    special = {"bos_token": START, "eos_token": END, "pad_token": PAD, "unk_token": END}
+    (folder / "tokenizer" / "special_tokens_map.json").write_text(json.dumps(special))
+
+
+def _rename(file: Path, old: dict[str, str]) -> None:
+    tensors = load_file(file)
+    for new, name in old.items():
+        tensors = {key.replace(f".{new}.", f".{name}."): tensor for key, tensor in tensors.items()}
+    save_file(tensors, file, metadata={"format": "pt"})
 
 
 def _tokenizer(folder: Path) -> CLIPTokenizer:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from flipproof.codec.base import Codec
@@ -33,7 +33,7 @@ class Found:
         data: The file.
         bpp: The rate that was asked of the codec.
         psnr: What it decodes to, in dB.
-        trials: Rates tried, each at the cost of one encoding and one decoding.
+        trials: Rates tried, each at the cost of one encoding and little more.
     """
 
     data: bytes
@@ -62,6 +62,7 @@ def encode_at_psnr(codec: Codec, image: ImageLike, target: float, priority: Prio
     if not 0 < target < math.inf:
         raise SpecError(f"expected a PSNR above 0 dB, got {target}")
     rgb = to_rgb(image)
+    codec = _remembering(codec)
     below: Found | None = None
     above: Found | None = None
     rate = FIRST_RATE
@@ -84,6 +85,14 @@ def encode_at_psnr(codec: Codec, image: ImageLike, target: float, priority: Prio
         got = "nothing" if below is None else f"{below.psnr:.2f} dB at {below.bpp:.3g} bpp"
         raise RateError(f"expected a codec that reaches {target:g} dB on this picture, got {got}")
     return above
+
+
+def _remembering(codec: Codec) -> Codec:
+    """Returns a codec whose decoder need not ask the denoiser again what its encoder has asked."""
+    from flipproof.codec.rcc import ChainCodec
+    from flipproof.prior.remembering import RememberingPrior
+
+    return replace(codec, prior=RememberingPrior(codec.denoiser)) if isinstance(codec, ChainCodec) else codec
 
 
 def _next(below: Found | None, above: Found | None, target: float) -> float:

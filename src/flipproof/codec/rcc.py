@@ -13,6 +13,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
+from typing import Any
 
 import numpy as np
 import torch
@@ -56,8 +57,9 @@ class ChainCodec(Codec):
     """Base of codecs that steer a chain.
 
     Attributes:
-        prior: The denoiser: ``small``, or ``diffusers:`` and a directory or hub id; see
-            :func:`flipproof.prior.load.load_prior`. Decoder and encoder must agree.
+        prior: The denoiser: ``small``, ``diffusers:`` and a directory or hub id (see
+            :func:`flipproof.prior.load.load_prior`), or any :class:`~flipproof.prior.base.Prior`. Decoder and encoder
+            must agree.
         codebook: Kind of codebook, ``rotated`` or ``gaussian``; a decoder takes it from the file.
         reconstruction: What a decoder makes of the end of a chain: ``mse``, the least squared error; ``sharp``, a
             picture with detail; None, what suits the codec.
@@ -65,7 +67,7 @@ class ChainCodec(Codec):
         device: Where to compute: cpu or cuda.
     """
 
-    prior: str = "small"
+    prior: str | Prior = "small"
     codebook: str = "rotated"
     reconstruction: str | None = None
     precision: str = "float32"
@@ -86,7 +88,10 @@ class ChainCodec(Codec):
     @property
     def denoiser(self) -> Prior:
         """The prior, loaded on first use."""
-        return load_prior(self.prior, self.device, self.precision)
+        return self.prior if isinstance(self.prior, Prior) else load_prior(self.prior, self.device, self.precision)
+
+    def get_config(self) -> dict[str, Any]:  # noqa: D102 (inherited)
+        return super().get_config() | {"prior": str(self.prior)}
 
     @classmethod
     @abstractmethod

@@ -85,3 +85,7 @@ class Prior(ABC):
     def decode(self, x: Tensor) -> Tensor:
         """Maps the space (B, C, h, w) back to pictures (B, 3, H, W)."""
         return x
+
+    def __str__(self) -> str:
+        """Name and fingerprint."""
+        return f"{self.name}:{self.fingerprint:08x}"
