@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import flipproof
 from flipproof import cli
+from flipproof.metric.psnr import psnr
 
 
 @pytest.fixture
@@ -68,6 +70,49 @@ def test_info_counts_every_bit(run, png, tmp_path):
     assert sum(parts.values()) == described == whole == 8 * (tmp_path / "a.flip").stat().st_size
 
 
+def test_a_quality_and_a_region_that_matters(run, png, photo, tmp_path):
+    flip, back, region = (tmp_path / name for name in ("a.flip", "b.png", "region.png"))
+    code, _, text = run("encode", png, flip, "--psnr", 24)
+    assert code == 0
+    assert text == f"{flip}: {flip.stat().st_size} bytes, {8 * flip.stat().st_size / photo[..., 0].size:.4g} bpp\n"
+    assert flip.read_bytes() == flipproof.encode(photo, psnr=24)
+    run("decode", flip, back)
+    assert 24 <= psnr(np.asarray(Image.open(back)), photo) < 24.5
+    weights = np.full((96, 128), 40, np.uint8)
+    weights[:, :64] = 160
+    Image.fromarray(weights).save(region)
+    assert run("encode", png, flip, "--bpp", 0.6, "--priority", region)[0] == 0
+    assert flip.read_bytes() == flipproof.encode(photo, bpp=0.6, priority=weights) != flipproof.encode(photo, bpp=0.6)
+
+
+def test_a_part_of_a_file_and_another_reconstruction(run, png, photo, tmp_path):
+    flip, back = tmp_path / "a.flip", tmp_path / "b.png"
+    run("encode", png, flip, "--bpp", 0.2, "--prior", "small", "--device", "cpu", "--precision", "float32")
+    assert flip.read_bytes() == flipproof.encode(photo, bpp=0.2)
+    for options in ({"upto": 0.5}, {"upto": 0.7, "reconstruction": "sharp"}):
+        words = [word for name, value in options.items() for word in (f"--{name}", value)]
+        code, _, text = run("decode", flip, back, "--prior", "small", "--device", "cpu", *words)
+        assert (code, text) == (0, f"{back}: ok, no damage seen\n")
+        assert np.array_equal(Image.open(back), flipproof.decode(flip, **options).picture)
+    run("decode", flip, back, "--precision", "bfloat16")
+    assert np.array_equal(Image.open(back), flipproof.decode(flip, precision="bfloat16").picture)
+
+
+def test_a_codec_says_which_options_are_not_its_own(run, png, tmp_path):
+    jpeg = tmp_path / "a.jpg"
+    assert run("encode", png, jpeg, "--codec", "jpeg", "--psnr", 26)[0] == 0
+    assert psnr(np.asarray(Image.open(jpeg)), np.asarray(Image.open(png))) >= 26
+    for option in (("--prior", "small"), ("--device", "cpu"), ("--priority", png)):
+        code, _, error = run("encode", png, tmp_path / "b.jpg", "--codec", "jpeg", *option)
+        assert code == 2
+        assert f"jpeg has no parameter '{option[0][2:]}'" in error or "jpeg: expected priority none" in error
+    for option in (("--upto", 0.5), ("--reconstruction", "sharp"), ("--prior", "small")):
+        code, _, error = run("decode", jpeg, tmp_path / "b.png", "--codec", "jpeg", *option)
+        assert code == 2
+        assert f"jpeg has no parameter '{option[0][2:]}'" in error or "jpeg: expected upto 1" in error
+    assert not (tmp_path / "b.png").exists()
+
+
 def test_lists(run):
     code, text, _ = run("codecs")
     assert code == 0
@@ -86,6 +131,20 @@ def test_lists(run):
         (("encode", "PNG", "a.flip", "--bpp", "0"), "expected bpp above 0"),
         (("encode", "PNG", "a.flip", "--bpp", "0.001"), "expected at least"),
         (("encode", "PNG", "a.flip", "--bpp", "x"), "--bpp"),
+        (("encode", "PNG", "a.flip", "--bpp", "1", "--psnr", "30"), "expected bpp or psnr, got both"),
+        (("encode", "PNG", "a.flip", "--psnr", "0"), "expected a PSNR above 0 dB"),
+        (("encode", "PNG", "a.flip", "--psnr", "90", "--codec", "jpeg"), "expected a codec that reaches 90 dB"),
+        (("encode", "PNG", "a.flip", "--priority", "none.png"), "cannot read none.png: No such file"),
+        (("encode", "PNG", "a.flip", "--priority", "SMALL"), "expected a priority map of (96, 128), got (4, 5)"),
+        (("encode", "PNG", "a.flip", "--prior", "large"), "unknown prior 'large'; known: small, diffusers:"),
+        (("encode", "PNG", "a.flip", "--prior", "diffusers:/nowhere/model"), "no such directory"),
+        (("encode", "PNG", "a.flip", "--device", "abacus"), "expected a device"),
+        (("encode", "PNG", "a.flip", "--precision", "int8"), "expected precision one of float32"),
+        (("decode", "FLIP", "a.png", "--upto", "2"), "--upto"),
+        (("decode", "FLIP", "a.png", "--upto", "nan"), "--upto"),
+        (("decode", "FLIP", "a.png", "--reconstruction", "best"), "expected reconstruction one of none, mse, sharp"),
+        (("decode", "FLIP", "a.png", "--prior", "diffusers:/nowhere/model"), "no such directory"),
+        (("decode", "FLIP", "a.png", "--codec", "diffc"), "expected a file of diffc, got one of tracks"),
         (("encode", "PNG"), "Missing argument"),
         (("decode", "PNG", "a.png"), "expected a .flip file"),
         (("decode", "none.flip", "a.png"), "none.flip: No such file"),
@@ -102,7 +161,11 @@ def test_lists(run):
 def test_errors_are_one_line_and_exit_code_2(run, png, tmp_path, monkeypatch, arguments, text):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").touch()
-    names = {"PNG": str(png), "EMPTY": str(tmp_path / "empty")}
+    Image.new("L", (5, 4), 9).save(tmp_path / "small.png")
+    names = {"PNG": str(png), "EMPTY": str(tmp_path / "empty"), "SMALL": str(tmp_path / "small.png")}
+    if "FLIP" in arguments:
+        names["FLIP"] = str(tmp_path / "a.flip")
+        (tmp_path / "a.flip").write_bytes(flipproof.encode(np.zeros((16, 16, 3), np.uint8)))
     code, out, error = run(*(names.get(a, a) for a in arguments))
     assert code == 2
     assert text in error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -85,6 +84,8 @@ def decode(
 
     Raises:
         DecodeError: The bytes hold no picture.
+        WeightsError: The file was made with another prior, or the weights of this one are missing.
+        MissingExtraError: The prior needs an optional dependency that is not installed.
         DamagedError: ``strict`` and the status is not ``ok``; the error carries the result.
         SpecError: The codec has no such parameter, or cannot show a part of a file.
         OSError: The path cannot be read.
@@ -94,7 +95,7 @@ def decode(
     data = bytes(data)
     if codec is None:
         codec = codec_of(data)
-    decoder = registry.codec(codec, **parameters) if isinstance(codec, str) else replace(codec, **parameters)  # type: ignore[type-var]
+    decoder = registry.codec(codec, **parameters) if isinstance(codec, str) else codec.with_parameters(**parameters)
     result = decoder.decode(data, upto)
     return result.require_ok() if strict else result
 

@@ -56,6 +56,9 @@ def encode(
     ] = None,
     prior: Annotated[str | None, typer.Option(help="Denoiser, as in diffusers:DIRECTORY.", show_default=False)] = None,
     device: Annotated[str | None, typer.Option(help="Where to compute: cpu, cuda.", show_default=False)] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="Of the denoiser: float32, float16, bfloat16.", show_default=False)
+    ] = None,
 ) -> None:
     """Encode a picture."""
     from flipproof import api, registry
@@ -64,7 +67,8 @@ def encode(
     _distinct(picture, file)
     rgb = to_rgb(picture)
     matters = None if priority is None else to_rgb(priority).mean(axis=2)
-    data = api.encode(rgb, registry.codec(codec, prior=prior, device=device), bpp, psnr, matters)
+    made = registry.codec(codec, prior=prior, device=device, precision=precision)
+    data = api.encode(rgb, made, bpp, psnr, matters)
     file.write_bytes(data)
     rate = 8 * len(data) / (rgb.shape[0] * rgb.shape[1])
     missed = "" if bpp is None or abs(rate / bpp - 1) <= 0.01 else f"; {bpp:g} asked, the nearest below that it can use"
@@ -83,6 +87,9 @@ def decode(
     ] = None,
     prior: Annotated[str | None, typer.Option(help="Denoiser, as in diffusers:DIRECTORY.", show_default=False)] = None,
     device: Annotated[str | None, typer.Option(help="Where to compute: cpu, cuda.", show_default=False)] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="Of the denoiser: float32, float16, bfloat16.", show_default=False)
+    ] = None,
 ) -> None:
     """Decode a file, however damaged, to any format Pillow writes."""
     from PIL import Image
@@ -94,7 +101,7 @@ def decode(
     _distinct(file, picture)
     if Image.registered_extensions().get(picture.suffix.lower()) not in Image.SAVE:
         raise SpecError(f"expected the name of a picture Pillow can write, such as .png, got {picture.name}")
-    chosen = {"reconstruction": reconstruction, "prior": prior, "device": device}
+    chosen = {"reconstruction": reconstruction, "prior": prior, "device": device, "precision": precision}
     result = api.decode(file, codec, strict, upto, **{name: value for name, value in chosen.items() if value})
     try:
         Image.fromarray(result.picture).save(picture)

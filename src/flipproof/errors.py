@@ -3,7 +3,7 @@
     FlipproofError
     ├── ImageError            the picture given cannot be coded
     ├── SpecError             a codec, channel or study spelled wrongly (ValueError)
-    │   └── UnknownNameError  no such codec, channel, metric, prior or photograph
+    │   └── UnknownNameError  no such codec, channel, metric, prior, weights, study or photograph
     ├── RateError             the asked rate cannot be reached
     ├── DecodeError           the bytes hold no picture that can be shown
     │   ├── NotFlipError      nothing like a .flip magic at the start
@@ -51,7 +51,7 @@ class SpecError(FlipproofError, ValueError):
 
 
 class UnknownNameError(SpecError):
-    """No codec, channel, metric, prior or photograph goes by this name."""
+    """No codec, channel, metric, prior, weights, study or photograph goes by this name."""
 
     def __init__(self, kind: str, name: str, known: list[str]) -> None:
         super().__init__(kind, name, known)

@@ -38,7 +38,9 @@ def describe(data: bytes) -> list[tuple[str, tuple[str, ...], Rows]]:
     safe, rest = script.protected_size, script.payload_size - script.protected_size
     size = packed_size(len(file.fields), safe, rest)
     field_rows: Rows = [("format version", str(FORMAT_VERSION), "4")]
-    field_rows += [(f.name, str(f.value), str(f.bits)) for f in reader.fields]
+    field_rows += [
+        (f.name, f"{f.value:08x}" if f.name == "prior" else str(f.value), str(f.bits)) for f in reader.fields
+    ]
     parts: Rows = [
         ("magic", str(8 * len(MAGIC))),
         ("header", str(8 * len(file.fields) + HEADER_OVERHEAD)),

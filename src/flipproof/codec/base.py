@@ -75,9 +75,19 @@ class Codec(ABC):
         Raises:
             SpecError: It has no parameter ``bpp``, or the rate is out of range.
         """
-        if "bpp" not in {f.name for f in fields(self)}:  # type: ignore[arg-type]
-            raise SpecError(f"{self.name} has no parameter 'bpp'")
-        return replace(self, bpp=bpp)  # type: ignore[type-var]
+        return self.with_parameters(bpp=bpp)
+
+    def with_parameters(self, **parameters: object) -> Codec:
+        """Returns the same codec with other parameters.
+
+        Raises:
+            SpecError: It has no such parameter, or a value is out of range.
+        """
+        known = [f.name for f in fields(self)]  # type: ignore[arg-type]
+        for name in parameters:
+            if name not in known:
+                raise SpecError(f"{self.name} has no parameter {name!r}; it has: {', '.join(known) or 'none'}")
+        return replace(self, **parameters)  # type: ignore[type-var]
 
     def check_parameters(self, *rules: tuple[str, bool, str], **values: object) -> None:
         """Checks parameters.

@@ -57,6 +57,9 @@ class DDCM(UniformCodec):
     def protocol(self, count: int) -> SelectionProtocol:  # noqa: D102 (inherited)
         return PursuitProtocol(self.atoms, count, self.coefficient_bits)
 
+    def analyses(self, count: int) -> int:  # noqa: D102 (inherited)
+        return count
+
     def select(self, codebook: Codebook, residual: Tensor, count: int) -> Pursuit:  # noqa: D102 (inherited)
         return select_pursuit(codebook, residual, count, self.coefficient_bits)
 

@@ -1,9 +1,10 @@
 r"""DiffC: lossy compression with Gaussian diffusion (https://arxiv.org/abs/2206.08889, https://arxiv.org/abs/2501.09815).
 
 Every step simulates the channel that the true posterior would be, chunk by chunk; the KL divergence of the step says
-how many chunks there are. The chain starts from known noise at the first of T timesteps and ends where the file is
-full. ``diffc`` writes the seeds of all chunks with one range coder under Zipf's law, as published; ``robust-diffc``
-writes each on its own. Noise levels are those of :mod:`flipproof.codec.uniform`.
+how many chunks there are. The chain starts from known noise at the first of T timesteps, visits the others, halves the
+noise at every step after the last, and ends where the file is full. ``diffc`` writes the seeds of all chunks with one
+range coder under Zipf's law, as published; ``robust-diffc`` writes each on its own. Noise levels are those of
+:mod:`flipproof.codec.uniform`.
 
 Header fields after the common ones: T, the grid, the longest seed, the number of steps with bits, the noise of the last
 one, payload bytes if entropy-coded, the KL of the steps.
@@ -25,6 +26,7 @@ from flipproof import container
 from flipproof.bits import BitArray, BitReader, BitWriter, pack_numbers
 from flipproof.chain import follow, walk
 from flipproof.codec.diffc_draft import (
+    MOST_STEPS,
     SIGMA_BITS,
     ChannelStep,
     Cost,
@@ -40,7 +42,7 @@ from flipproof.codec.diffc_draft import (
 from flipproof.codec.rcc import ChainCodec
 from flipproof.codec.script import COMMON_BITS, Common, Script, Step
 from flipproof.codec.target import Priority, Target
-from flipproof.codec.uniform import latent_schedule, pixel_grid
+from flipproof.codec.uniform import MOST_SAMPLES_MOVED, latent_schedule, pixel_grid
 from flipproof.errors import HeaderError, RateError
 from flipproof.image import ImageLike, to_rgb
 from flipproof.protocol import zipf
@@ -95,13 +97,12 @@ class _DiffCCodec(ChainCodec):
     def encode(self, image: ImageLike, priority: Priority | None = None) -> bytes:
         rgb = to_rgb(image)
         common, prior = self.common(rgb), self.denoiser
-        grid = self.grid or pixel_grid(self.bpp, prior.space)
-        schedule = latent_schedule(common.space, grid, turbo_timesteps(self.steps))
-        self.check_scoring((self.steps - 1) * common.samples(grid, grid) << self.seed_bits)
-        target = Target.of(rgb, prior, grid, self.device, priority)
         size = int(self.bpp * common.height * common.width / 8)
-        draft = Draft(common, schedule, self.seed_bits, lambda steps: 8 * (size - _header_size(steps)), type(self).cost)
-        follow(walk(prior, schedule, target.shape, self.device), lambda p: draft.answer(p, target), lambda: draft.full)
+        grid = self.grid or pixel_grid(self.bpp, prior.space)
+        draft = self._draft(common, grid, size, Target.of(rgb, prior, grid, self.device, priority))
+        while not draft.full and grid > 1 and self.grid is None:
+            grid //= 2
+            draft = self._draft(common, grid, size, Target.of(rgb, prior, grid, self.device, priority))
         if not draft.steps:
             raise RateError(
                 f"{self.name}: {self.bpp:g} bpp of {common.width}x{common.height} is {size} bytes; expected more than "
@@ -110,18 +111,30 @@ class _DiffCCodec(ChainCodec):
         stored = self.stored(draft)
         return self.assemble(self._fields(draft, stored), draft.script(stored), draft.bits)
 
+    def _draft(self, common: Common, grid: int, size: int, target: Target) -> Draft:
+        """Returns the steps of a file of a size in bytes; fewer bits where the grid cannot use them all."""
+        schedule = latent_schedule(common.space, grid, turbo_timesteps(self.steps))
+        self.check_scoring((self.steps - 1) * common.samples(grid, grid) << self.seed_bits)
+        draft = Draft(common, schedule, self.seed_bits, lambda steps: 8 * (size - _header_size(steps)), type(self).cost)
+        steps = walk(self.denoiser, schedule, target.shape, self.device)
+        follow(steps, lambda proposal: draft.answer(proposal, target), lambda: draft.full)
+        return draft
+
     @classmethod
     def read_script(cls, reader: BitReader, common: Common) -> Script:
         steps, grid = reader.read("steps T", 8), 1 << reader.read("grid (log2)", 3)
         seed_bits, coded = reader.read("longest seed", 5), reader.read("steps with bits", 8)
         sigma = sigma_of(reader.read("last sigma", SIGMA_BITS))
         fits = grid == 1 or common.space.factor == 1
-        possible = 2 <= steps <= MOST_LEVELS and 1 <= coded < steps and PADDING < seed_bits <= MOST_SEED_BITS
+        possible = 2 <= steps <= MOST_LEVELS and 1 <= coded <= MOST_STEPS and PADDING < seed_bits <= MOST_SEED_BITS
         if not (fits and possible):
             raise HeaderError("the header describes no possible chain")
+        samples = common.samples(grid, grid)
+        if coded * samples > MOST_SAMPLES_MOVED:
+            raise HeaderError("the header describes a chain that is too long")
         stored = cls.read_stored(reader)
         schedule = latent_schedule(common.space, grid, turbo_timesteps(steps))
-        samples, level = common.samples(grid, grid), schedule.first
+        level = schedule.first
         made = [Step(level, False, None)]
         for index, code in enumerate(read_codes(reader, coded), start=1):
             level = schedule.next(level)

@@ -26,6 +26,7 @@ from flipproof.schedule import Level, TimestepSchedule
 from flipproof.selection.diffc import divide, select_diffc
 
 __all__ = [
+    "MOST_STEPS",
     "SIGMA_BITS",
     "ChannelStep",
     "Cost",
@@ -41,6 +42,9 @@ __all__ = [
 
 MOST_CODE = 255
 SIGMA_TOP, SIGMA_OCTAVES, SIGMA_BITS = 64.0, 14, 12
+MOST_STEPS = 255
+SIGMA_LEAST = 0.015
+"""Noise under which a prior has nothing left to say."""
 LEAST_ENERGY = 1e-9
 SHARES = (1.0, 0.97, 0.93, 0.85, 0.7)
 """Shares of what seems to fit that the last step tries, until it does fit."""
@@ -97,7 +101,7 @@ class Draft:
         cost: Payload bits of a step.
         steps: The steps.
         bits: What each of them wrote, at fixed length.
-        full: Whether there is nothing more to add.
+        full: Whether the file is full.
     """
 
     common: Common
@@ -116,8 +120,7 @@ class Draft:
         if proposal.index == 0:
             start = Step(proposal.target, False, None)
             return free_move(start, proposal, codebook_for(self.common.codebook, start, proposal))
-        if proposal.index == len(self.schedule.timesteps):
-            self.full = True
+        if len(self.steps) == MOST_STEPS or proposal.target.sigma < SIGMA_LEAST:
             return None
         residual = target.residual(proposal)
         energy = max(float(residual.square().sum()), LEAST_ENERGY)

@@ -28,17 +28,19 @@ from flipproof.codebook.make import KINDS, make_codebook
 from flipproof.codec.base import Codec
 from flipproof.codec.script import Common, Script, Step, read_common, write_common
 from flipproof.codec.target import to_picture
-from flipproof.errors import FlipproofError, SpecError, WeightsError
+from flipproof.errors import FlipproofError, HeaderError, SpecError, WeightsError
 from flipproof.image import RgbImage
 from flipproof.prior.base import Prior
-from flipproof.prior.load import PRECISIONS, load_prior
+from flipproof.prior.load import PRECISIONS, check_device, load_prior
 from flipproof.reconstruction import RECONSTRUCTIONS
 from flipproof.result import Damage, DecodeResult, Status
 
-__all__ = ["ChainCodec", "check_device", "codebook_for", "free_move"]
+__all__ = ["ChainCodec", "codebook_for", "free_move"]
 
 BATCH_PIXELS = 2**22
 """Pixels of the chains that are walked together."""
+LEAST_SHARE = 0.5
+"""A chain ends before the step of which a smaller share arrived: its steering would be more noise than direction."""
 MOST_SCORED = 2**40
 """Most samples of Gaussian atoms that an encoder draws for one file."""
 
@@ -117,26 +119,43 @@ class ChainCodec(Codec):
         script.check_work()
         return reader, script
 
+    def decode(self, data: bytes, upto: float = 1.0) -> DecodeResult:
+        """Decodes one file, or its leading share.
+
+        Raises:
+            DecodeError: The bytes hold no picture.
+            WeightsError: The file was made with another prior, or the weights of this one are missing.
+            MissingExtraError: The prior needs an optional dependency that is not installed.
+            SpecError: The share is not from 0 to 1.
+        """
+        self._open(data)
+        return super().decode(data, upto)
+
     def decode_many(self, files: Sequence[bytes], upto: float = 1.0) -> list[DecodeResult]:  # noqa: D102 (inherited)
         self.check_parameters(("upto", 0 <= upto <= 1, "from 0 to 1"), upto=upto)
         results: dict[int, DecodeResult] = {}
         groups: dict[Script, list[tuple[int, _Payload]]] = {}
         for index, data in enumerate(files):
             try:
-                file = container.unpack(data)
-                _, script = self.open(file)
-                self._check_prior(script.common)
+                file, script = self._open(data)
             except FlipproofError as error:
                 results[index] = DecodeResult(None, Status.FAILED, codec=self.name, error=str(error))
             else:
-                groups.setdefault(script, []).append((index, self._receive(data, file, script, upto)))
+                payload = self._receive(data, file, script, upto)
+                alike = replace(script, common=replace(script.common, checksum=0))
+                groups.setdefault(alike, []).append((index, payload))
         for script, members in groups.items():
             decoded = self._decode_alike(script, [payload for _, payload in members])
             results |= zip((index for index, _ in members), decoded, strict=True)
         return [results[index] for index in range(len(files))]
 
     def assemble(self, fields: BitWriter, script: Script, bits: Sequence[BitArray]) -> bytes:
-        """Builds a file from the codec's own header fields and the bits of its steps."""
+        """Builds a file from the codec's own header fields and the bits of its steps.
+
+        Raises:
+            SpecError: No decoder would draw so many Gaussian atoms.
+        """
+        self.check_drawing(script)
         payload = self.store(script, bits)
         checksum = binascii.crc_hqx(payload, 0)
         common = replace(script.common, checksum=checksum, fingerprint=self.denoiser.fingerprint)
@@ -186,6 +205,24 @@ class ChainCodec(Codec):
                 f"{self.name}: expected at most 2^40 samples of gaussian atoms, got {scored}; use codebook=rotated"
             )
 
+    def _open(self, data: bytes) -> tuple[container.Container, Script]:
+        """Opens a file and checks that it can be decoded."""
+        file = container.unpack(data)
+        _, script = self.open(file)
+        self._check_prior(script.common)
+        return file, script
+
+    def check_drawing(self, script: Script) -> None:
+        """Checks that decoders will draw the atoms of a file.
+
+        Raises:
+            SpecError: They will not.
+        """
+        try:
+            script.check_work()
+        except HeaderError as error:
+            raise SpecError(f"{self.name}: the file would need {error}; use codebook=rotated") from error
+
     def _check_prior(self, common: Common) -> None:
         prior = self.denoiser
         if prior.fingerprint != common.fingerprint:
@@ -209,8 +246,8 @@ class ChainCodec(Codec):
         )
         known &= np.arange(len(known)) < _prefix(file, script, math.ceil(upto * len(data)))
         bits, usable = self.retrieve(script, payload, known)
-        faults = _faults(script, bits) + (int((~usable).sum()) if known.all() else 0)
-        notes = (*damage.notes, f"{faults} values that no encoder writes") if faults else damage.notes
+        faults = _faults(script, bits) + int(known.all() and not usable.all())
+        notes = (*damage.notes, f"{faults} value(s) that no encoder writes") if faults else damage.notes
         return _Payload(bits, usable, replace(damage, notes=notes))
 
     def _decode_alike(self, script: Script, payloads: Sequence[_Payload]) -> list[DecodeResult]:
@@ -228,20 +265,20 @@ class ChainCodec(Codec):
     @torch.inference_mode()
     def _replay(self, script: Script, bits: BitArray, known: NDArray[np.bool_]) -> Tensor:
         """Walks the chain a script describes with received bits (B, payload bits); returns (B, 3, H, W)."""
-        ends = list(accumulate((step.bits for step in script.steps), initial=0))
-        spans = list(pairwise(ends))
-        arrived = [known[a:b].mean() >= 0.5 if b > a else True for a, b in spans]
-        usable = min(self.last_step(script), arrived.index(False) if False in arrived else len(arrived))
+        spans = list(pairwise(accumulate((step.bits for step in script.steps), initial=0)))
+        last = self.last_step(script)
 
         def choose(proposal: Proposal) -> Move | None:
-            if proposal.index >= usable or script.steps[proposal.index].growing != proposal.growing:
+            if proposal.index >= last or script.steps[proposal.index].growing != proposal.growing:
                 return None
             step, (a, b) = script.steps[proposal.index], spans[proposal.index]
             codebook = codebook_for(script.common.codebook, step, proposal)
             if step.protocol is None:
                 return free_move(step, proposal, codebook)
-            steering = step.protocol.read(bits[:, a:b], known[a:b]).to(self.device)
-            return Move(step.level.sigma, steering.steer(codebook))
+            steering = step.protocol.read(bits[:, a:b], known[a:b])
+            if steering.share < LEAST_SHARE:
+                return None
+            return Move(step.level.sigma, steering.to(self.device).steer(codebook))
 
         prior, shape = self.denoiser, (len(bits), *script.shape)
         y, level = drive(walk(prior, script.schedule, shape, self.device), choose)
@@ -264,14 +301,6 @@ def free_move(step: Step, proposal: Proposal, codebook: Codebook) -> Move:
     if math.isfinite(proposal.source):
         return Move(step.level.sigma, None)
     return Move(step.level.sigma, codebook.noise(len(proposal.mean)).to(proposal.mean.device))
-
-
-def check_device(device: str) -> None:
-    """Raises SpecError unless PyTorch knows the device and it is there."""
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise SpecError(f"expected a device that is there, such as cpu or cuda, got {device!r}") from error
 
 
 def _join(file: container.Container, script: Script) -> tuple[bytes, NDArray[np.bool_]]:

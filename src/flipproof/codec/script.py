@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from flipproof import container
 from flipproof.bits import BitReader, BitWriter
 from flipproof.codebook.make import KINDS
-from flipproof.errors import DecodeError, HeaderError, ImageError
+from flipproof.errors import DecodeError, HeaderError, ImageError, SpecError
 from flipproof.image import check_size
-from flipproof.prior.base import LATENTS, PIXELS, Space
+from flipproof.prior.base import DEVIATIONS, Space
 from flipproof.protocol.base import SelectionProtocol
 from flipproof.schedule import Level, Schedule
 
@@ -31,7 +31,8 @@ WIRE_NUMBERS = {
 WIRE_NAMES = {number: name for name, number in WIRE_NUMBERS.items()}
 COMMON_BITS = 8 + 32 + 14 + 14 + 16 + 5 + 3 + 1 + 1
 """Header bits that all these codecs share."""
-DEVIATIONS = (PIXELS.deviation, LATENTS.deviation)
+MOST_GAUSSIAN = 2**24
+"""Longest Gaussian atom."""
 MOST_DRAWN = 2**36
 """Most samples of Gaussian atoms, in units of payload bits times samples, that a header may ask a decoder to draw."""
 
@@ -129,13 +130,20 @@ class Script:
         """
         if self.common.codebook == "gaussian":
             coarsest = self.schedule.first.grid
-            drawn = sum(step.bits * self.common.samples(coarsest, step.level.grid) for step in self.steps)
-            if drawn > MOST_DRAWN:
-                raise HeaderError("the header asks for more Gaussian atoms than can be drawn in minutes")
+            samples = [self.common.samples(coarsest, step.level.grid) for step in self.steps]
+            drawn = sum(step.bits * size for step, size in zip(self.steps, samples, strict=True))
+            if drawn > MOST_DRAWN or max(samples) > MOST_GAUSSIAN:
+                raise HeaderError("more Gaussian atoms than can be drawn in minutes, or longer ones")
 
 
 def write_common(name: str, common: Common) -> BitWriter:
-    """Returns the first header fields of a file."""
+    """Returns the first header fields of a file.
+
+    Raises:
+        SpecError: The codec has no number.
+    """
+    if name not in WIRE_NUMBERS:
+        raise SpecError(f"expected a codec that files have a number for, {', '.join(WIRE_NUMBERS)}, got {name}")
     writer, space = BitWriter(), common.space
     writer.write("codec", WIRE_NUMBERS[name], 8)
     writer.write("prior", common.fingerprint, 32)

@@ -54,7 +54,7 @@ class Target:
         pixels = _pad(to_tensor(image).to(device), factor * coarsest)
         real = pixels.new_zeros(1, 1, *pixels.shape[2:])
         real[:, :, : image.shape[0], : image.shape[1]] = 1
-        weights = real if priority is None else _weights(priority, image, factor * coarsest).to(device)
+        weights = real if priority is None else real * _weights(priority, image, factor * coarsest).to(device)
         x = prior.encode(pixels)
         return cls(x, functional.max_pool2d(real, factor), functional.avg_pool2d(weights, factor))
 
@@ -97,10 +97,17 @@ def _pad(x: Tensor, block: int) -> Tensor:
 
 
 def _weights(priority: Priority, image: RgbImage, block: int) -> Tensor:
-    weights = np.asarray(priority, dtype=np.float64)
+    try:
+        if np.iscomplexobj(priority):
+            raise ImageError("expected a priority map of real numbers, got complex ones")
+        weights = np.asarray(priority, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ImageError(f"expected a priority map of numbers: {error}") from error
     if weights.shape != image.shape[:2]:
         raise ImageError(f"expected a priority map of {image.shape[:2]}, got {weights.shape}")
-    scale = float(np.sqrt(np.mean(weights**2)))
-    if not (np.isfinite(scale) and scale > 0 and weights.min() >= 0):
+    most = weights.max()
+    if not (np.isfinite(most) and most > 0 and weights.min() >= 0):
         raise ImageError("expected a finite priority map of 0 or more, and more than 0 somewhere")
-    return _pad(torch.from_numpy((weights / scale).astype(np.float32))[None, None], block)
+    weights = weights / most  # so that no square overflows
+    scaled = weights / np.sqrt(np.mean(weights**2))
+    return _pad(torch.from_numpy(scaled.astype(np.float32))[None, None], block)

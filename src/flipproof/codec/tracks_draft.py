@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import accumulate
 
 from torch import Tensor
@@ -22,7 +22,7 @@ from flipproof.codec.rcc import codebook_for
 from flipproof.codec.script import COMMON_BITS, Common, Script, Step
 from flipproof.codec.target import Target
 from flipproof.errors import HeaderError
-from flipproof.prior.base import PIXELS, Prior
+from flipproof.prior.base import Prior
 from flipproof.protocol.tracks import TracksProtocol
 from flipproof.schedule import GrownSchedule, Level
 from flipproof.selection.tracks import capture, select_tracks, track_bits
@@ -146,7 +146,7 @@ class Draft:
         spent = self._size_with(step)
         if proposal.growing and self.growth_reserve and spent + self.growth_reserve * step.bits / 8 > self.target:
             return None
-        if spent < self.target and len(self.steps) < MOST_STEPS - 1:
+        if spent < self.target and len(self.steps) < MOST_STEPS - 1 and self._leaves_room(step):
             return step
         self._full = True
         tracks = self._most_tracks(proposal)
@@ -159,12 +159,17 @@ class Draft:
         self.bits.append(step.protocol.write(selection))
         return Move(step.level.sigma, selection.steer(codebook))
 
-    def _size_with(self, step: TrackStep, bare: bool = False) -> int:
-        """Returns the bytes of the file if it ended with one more step, which may be left unprotected (bare)."""
-        steps = [*self.steps, step]
+    def _leaves_room(self, step: TrackStep) -> bool:
+        """Returns whether a step of one track would still fit after one more step."""
+        least = replace(step, protocol=TracksProtocol(1, self.track_bits))
+        return self._size_with(step, least, bare=True) <= self.target
+
+    def _size_with(self, *more: TrackStep, bare: bool = False) -> int:
+        """Returns the bytes of the file if it ended with more steps, the last of which may be unprotected (bare)."""
+        steps = [*self.steps, *more]
         safe = -(-sum(s.bits for s in steps[: self._protected(steps, bare)]) // 8)
         total = -(-sum(s.bits for s in steps) // 8)
-        return container.packed_size(_fields_size(self.steps), safe, total - safe)
+        return container.packed_size(_fields_size(steps[:-1]), safe, total - safe)
 
     def _most_tracks(self, proposal: Proposal) -> int:
         """Returns the most tracks one last step can have; it is left bare where parity would keep the file short."""
@@ -172,7 +177,7 @@ class Draft:
 
         def bytes_with(tracks: int) -> int:
             protocol = _protocol(size, tracks, self.track_bits)
-            return self._size_with(TrackStep(proposal.target, proposal.growing, protocol), self._bare_end)
+            return self._size_with(TrackStep(proposal.target, proposal.growing, protocol), bare=self._bare_end)
 
         choices = range(1, min(size, (1 << TRACKS_BITS) - 1) + 1)
         tracks = bisect_right(choices, self.target, key=bytes_with)
@@ -207,7 +212,7 @@ def read_tracks_script(reader: BitReader, common: Common) -> Script:
     finest = 1 << reader.read("finest grid (log2)", 3)
     sigma = _sigma(reader.read("last sigma", SIGMA_BITS))
     last = reader.read("last tracks", TRACKS_BITS)
-    fits = finest <= coarsest and protected <= count and (coarsest == 1 or common.space == PIXELS)
+    fits = finest <= coarsest and protected <= count and (coarsest == 1 or common.space.factor == 1)
     if not (per_octave and start and threshold and count and last and fits):
         raise HeaderError("the header describes no possible chain")
     schedule = GrownSchedule(coarsest, start, threshold, per_octave)
@@ -234,10 +239,10 @@ def _path(schedule: GrownSchedule, finest: int) -> Iterator[tuple[Level, bool]]:
 
 
 def _last(proposal: Proposal, energy: float, tracks: int, most: int) -> TrackStep:
-    """Returns the step that takes the given tracks, to the level they pay for."""
+    """Returns the step that takes the given tracks, to the level they pay for; growing, no lower than what is known."""
     protocol = _protocol(proposal.size, tracks, most)
     precision = proposal.source**-2 + tracks * capture(protocol.index_bits) ** 2 / (BUDGET_SCALE * energy)
-    code = _sigma_code(max(precision**-0.5, SIGMA_LEAST))
+    code = _sigma_code(max(precision**-0.5, proposal.target.sigma if proposal.growing else SIGMA_LEAST))
     while _sigma(code) >= proposal.source:
         code += 1
     return TrackStep(Level(proposal.target.grid, _sigma(code)), proposal.growing, protocol)

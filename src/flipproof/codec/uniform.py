@@ -14,7 +14,8 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from bisect import bisect_right
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -33,7 +34,7 @@ from flipproof.protocol.base import SelectionProtocol
 from flipproof.schedule import TimestepSchedule
 from flipproof.selection.base import Steering
 
-__all__ = ["MOST_COUNT", "UniformCodec", "latent_schedule", "pixel_grid"]
+__all__ = ["MOST_COUNT", "MOST_SAMPLES_MOVED", "UniformCodec", "latent_schedule", "pixel_grid"]
 
 FIXED_BITS = 10 + 10 + 5 + 13 + 3
 FINEST_RATE = ((0.5, 1), (0.05, 2))
@@ -95,6 +96,14 @@ class UniformCodec(ChainCodec):
     def select(self, codebook: Codebook, residual: Tensor, count: int) -> Steering:
         """Returns the atoms to take for a residual (1, n)."""
 
+    def analyses(self, count: int) -> int:
+        """Returns how often :meth:`select` goes through the codebook."""
+        return 1
+
+    def with_rate(self, bpp: float) -> Self:
+        """Returns the same codec at another rate in bits per pixel, which sets M."""
+        return replace(self, bpp=bpp, count=None)
+
     @classmethod
     @abstractmethod
     def read_protocol(cls, reader: BitReader, atoms: int, count: int) -> SelectionProtocol:
@@ -121,6 +130,7 @@ class UniformCodec(ChainCodec):
         count = self.count or self._count_for(common.height, common.width)
         free = self.free_for(count, common.height * common.width)
         script = _script(common, grid, self.timesteps(self.steps), self.protocol(count), free)
+        self.check_drawing(script)
         self._check_effort(common.samples(grid, grid), count, free)
         target = Target.of(rgb, prior, grid, self.device, priority)
         bits: list[BitArray] = []
@@ -163,7 +173,7 @@ class UniformCodec(ChainCodec):
     def _check_effort(self, samples: int, count: int, free: int) -> None:
         if not _bounded(self.steps, self.atoms, count, samples):
             raise RateError(f"{self.name}: {self.steps} steps of {self.atoms} atoms on {samples} samples are too many")
-        self.check_scoring((self.steps - 1 - free) * self.atoms * samples)
+        self.check_scoring((self.steps - 1 - free) * self.analyses(count) * self.atoms * samples)
 
     def _count_for(self, height: int, width: int) -> int:
         """Returns the largest M whose file stays within the rate."""

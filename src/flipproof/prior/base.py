@@ -17,7 +17,10 @@ from flipproof.errors import SpecError
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["LATENTS", "PIXELS", "Prior", "Space"]
+__all__ = ["DEVIATIONS", "LATENTS", "PIXELS", "Prior", "Space"]
+
+
+DEVIATIONS = (0.5, 1.0)
 
 
 @dataclass(frozen=True)
@@ -25,14 +28,23 @@ class Space:
     """Where the chains of a prior live.
 
     Attributes:
-        channels: Channels of a sample: 3 for pixels.
-        factor: Pixels per sample along a side, a power of two: 1 for pixels.
+        channels: Channels of a sample, 1 to 31: 3 for pixels.
+        factor: Pixels per sample along a side, a power of two up to 128: 1 for pixels.
         deviation: Standard deviation of a sample: 0.5 for pixels, 1 for scaled latents.
+
+    Raises:
+        SpecError: One of them is something else.
     """
 
     channels: int
     factor: int
     deviation: float
+
+    def __post_init__(self) -> None:
+        factors = [1 << i for i in range(8)]
+        if not (1 <= self.channels <= 31 and self.factor in factors and self.deviation in DEVIATIONS):
+            expected = f"1 to 31 channels, a factor of {factors} and a deviation of {DEVIATIONS}"
+            raise SpecError(f"expected {expected}, got {self.channels}, {self.factor} and {self.deviation}")
 
 
 PIXELS = Space(channels=3, factor=1, deviation=0.5)

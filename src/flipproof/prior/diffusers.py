@@ -28,7 +28,7 @@ from flipproof.errors import SpecError, WeightsError
 from flipproof.prior.base import Prior, Space
 from flipproof.prior.checkpoint import fingerprint, needs_diffusers, read, select_files
 from flipproof.prior.hub import locate
-from flipproof.prior.load import precision_type
+from flipproof.prior.load import check_device, precision_type
 
 __all__ = ["DEFAULT_MODEL", "MODEL_VARIABLE", "DiffusersPrior"]
 
@@ -76,7 +76,7 @@ class DiffusersPrior(Prior):
         precision: str = "float32",
     ) -> None:
         kind = precision_type(precision)
-        _check_device(device)
+        check_device(device)
         _check_parts(unet.config, vae.config, scheduler.config, prompt)
         self._fingerprint = fingerprint(unet, vae, scheduler, prompt_digest)
         self._log_sigmas = _log_sigmas(scheduler.alphas_cumprod)
@@ -107,7 +107,7 @@ class DiffusersPrior(Prior):
             MissingExtraError: The diffusers or the transformers library is not installed.
         """
         precision_type(precision)
-        _check_device(device)
+        check_device(device)
         return _load(location or os.environ.get(MODEL_VARIABLE) or DEFAULT_MODEL, device, precision)
 
     @property
@@ -214,15 +214,6 @@ def _log_sigmas(alphas_cumprod: Tensor) -> np.ndarray[Any, np.dtype[np.float64]]
 def _place(module: nn.Module, device: str, kind: torch.dtype) -> Any:  # noqa: ANN401
     module = nn.Module.to(module.eval().requires_grad_(False), device, kind)  # the override of diffusers warns
     return module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-
-def _check_device(device: str) -> None:
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise SpecError(
-            f"expected a device that PyTorch can use, got {device!r}: {str(error).splitlines()[0]}"
-        ) from error
 
 
 def _check_parts(unet: Any, vae: Any, scheduler: Any, prompt: Tensor) -> None:  # noqa: ANN401

@@ -11,7 +11,7 @@ from flipproof.errors import SpecError, UnknownNameError
 if TYPE_CHECKING:
     from flipproof.prior.base import Prior
 
-__all__ = ["PRECISIONS", "load_prior", "precision_type"]
+__all__ = ["PRECISIONS", "check_device", "load_prior", "precision_type"]
 
 PRECISIONS = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
@@ -52,3 +52,17 @@ def precision_type(precision: str) -> torch.dtype:
     if precision not in PRECISIONS:
         raise SpecError(f"expected precision {', '.join(PRECISIONS)}, got {precision!r}")
     return PRECISIONS[precision]
+
+
+def check_device(device: str) -> None:
+    """Checks that PyTorch knows a device and that it is there.
+
+    Raises:
+        SpecError: It does not, or it is not.
+    """
+    try:
+        there = not torch.empty(0, device=device).is_meta
+    except (RuntimeError, AssertionError):
+        there = False
+    if not there:
+        raise SpecError(f"expected a device that is there, such as cpu or cuda, got {device!r}")

@@ -20,7 +20,7 @@ __all__ = ["IndependentProtocol"]
 
 @dataclass(frozen=True)
 class IndependentProtocol(PlainProtocol):
-    """Indices one by one, then signs (1 is negative); every value is legal.
+    """Atoms one by one, index and then sign (1 is negative), in the order of the selection; every value is legal.
 
     Attributes:
         atoms: Codebook size K, a power of two from 2 to 2^20.
@@ -42,16 +42,14 @@ class IndependentProtocol(PlainProtocol):
         return self.count * (self._width + 1)
 
     def write(self, selection: Selection) -> BitArray:  # noqa: D102 (protocol)
-        indices = pack_numbers(selection.atoms[0].cpu().numpy(), self._width)
-        negative = (selection.signs[0] < 0).cpu().numpy().astype(np.uint8)
-        return np.concatenate([indices.ravel(), negative])
+        indices, negative = selection.atoms[0].cpu().numpy(), (selection.signs[0] < 0).cpu().numpy()
+        return pack_numbers(indices << 1 | negative, self._width + 1).ravel()
 
     def read(self, bits: BitArray, known: NDArray[np.bool_]) -> Selection:  # noqa: D102 (protocol)
-        split = self.count * self._width
-        indices = unpack_numbers(bits[:, :split].reshape(len(bits), self.count, self._width))
-        whole = known[:split].reshape(self.count, self._width).all(axis=1) & known[split:]
-        signs = (1.0 - 2.0 * bits[:, split:]) * whole
-        return Selection(torch.from_numpy(indices), torch.from_numpy(signs.astype(np.float32)))
+        words = unpack_numbers(bits.reshape(len(bits), self.count, self._width + 1))
+        whole = known.reshape(self.count, self._width + 1).all(axis=1)
+        signs = (1.0 - 2.0 * (words & 1)) * whole
+        return Selection(torch.from_numpy(words >> 1), torch.from_numpy(signs.astype(np.float32)))
 
     @property
     def _width(self) -> int:

@@ -24,6 +24,10 @@ LEAST_DEVIATION = 1e-3
 class Steering(Protocol):
     """What a decoder learns from the bits of a step, for a batch of chains."""
 
+    @property
+    def share(self) -> float:
+        """Share of the selected atoms that were not lost, from 0 to 1."""
+
     def to(self, device: str) -> Steering:
         """Returns the same on a device."""
 
@@ -42,6 +46,11 @@ class Selection:
 
     atoms: Tensor
     signs: Tensor
+
+    @property
+    def share(self) -> float:
+        """Share of the atoms that were not lost, from 0 to 1."""
+        return float((self.signs != 0).float().mean())
 
     def to(self, device: str) -> Selection:
         """Returns the selection on a device."""

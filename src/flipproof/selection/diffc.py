@@ -100,6 +100,11 @@ class Seeds:
     step: int
     size: int
 
+    @property
+    def share(self) -> float:
+        """Share of the chunks that were not lost, from 0 to 1."""
+        return 1 - float(self.lost.float().mean())
+
     def to(self, device: str) -> Seeds:
         """Returns the seeds on a device."""
         return Seeds(self.seeds.to(device), self.lost.to(device), self.step, self.size)

@@ -55,6 +55,13 @@ class Pursuit:
     codes: Tensor
     coefficient_bits: int
 
+    @property
+    def share(self) -> float:
+        """Share of the atoms that were not lost, nor their coefficients, from 0 to 1."""
+        usable = self.atoms != LOST
+        usable[:, 1:] &= self.codes != LOST
+        return float(usable.float().mean())
+
     def to(self, device: str) -> Pursuit:
         """Returns the pursuit on a device."""
         return Pursuit(self.atoms.to(device), self.codes.to(device), self.coefficient_bits)

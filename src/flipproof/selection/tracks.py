@@ -4,8 +4,8 @@ Track :math:`m` holds the atoms :math:`m, m + M, m + 2M, \dots`. A choice costs 
 nothing with its neighbours: one flipped bit costs one atom. The idea is that of the interleaved single-pulse tracks
 of ACELP speech coders.
 
-The inner products of a residual :math:`r` with orthonormal atoms, in units of :math:`|r| / \sqrt{n}`, are standard
-normal, so a track captures :math:`c_B = \mathbb{E} \max_{i \le B} |g_i|`, and a step that should move the chain by
+The inner products of a residual :math:`r` with the atoms, in units of :math:`|r|`, are standard normal, so a track
+captures :math:`c_B = \mathbb{E} \max_{i \le B} |g_i|`, and a step that should move the chain by
 
 .. math:: \frac{|r|^2}{c_B^2} \left( \frac{1}{\sigma_s^2} - \frac{1}{\sigma_t^2} \right) = M
 

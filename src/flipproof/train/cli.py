@@ -36,8 +36,8 @@ def small(
     """Train the small prior; with --resume, go on where the last run stopped."""
     import torch
 
-    from flipproof.codec.rcc import check_device
     from flipproof.errors import SpecError
+    from flipproof.prior.load import check_device
     from flipproof.prior.small import SmallPrior
     from flipproof.prior.unet import UNet
     from flipproof.train.data import PhotoSet

@@ -1,0 +1,47 @@
+"""From the bytes of a file to its picture."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from reference.bits import FieldReader
+from reference.chain import walk
+from reference.container import open_container
+from reference.diffc import read_diffc
+from reference.header import Space, read_header
+from reference.network import fingerprint
+from reference.payload import receive
+from reference.plan import Plan
+from reference.refusal import require
+from reference.tracks import read_tracks
+from reference.uniform import read_uniform
+
+PIXELS = Space(channels=3, factor=1, deviation=0.5)
+READERS = {"tracks": read_tracks, "diffc": read_diffc, "robust-diffc": read_diffc}
+
+
+def decode(data: bytes) -> np.ndarray:
+    """Returns the picture (H, W, 3), uint8.
+
+    Raises:
+        NoPictureError: There is none.
+    """
+    container = open_container(data)
+    plan = read_plan(container.fields)
+    header = plan.header
+    require(header.fingerprint == fingerprint() and header.space == PIXELS)
+    x = walk(plan, receive(container, plan))[:, : header.height, : header.width]
+    return np.rint(127.5 * (np.clip(x, -1, 1) + 1)).astype(np.uint8).transpose(1, 2, 0)
+
+
+def read_plan(fields: bytes) -> Plan:
+    """Reads all header fields.
+
+    Raises:
+        NoPictureError: They break a constraint.
+    """
+    reader = FieldReader(fields)
+    header = read_header(reader)
+    plan = READERS.get(header.codec, read_uniform)(reader, header)
+    plan.check_gaussian_work()
+    return plan

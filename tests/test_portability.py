@@ -1,0 +1,69 @@
+"""The same file on other processors, in other precisions: nearly the same picture."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from conftest import photograph
+from family import NAMES, SMALL
+from flipproof.container import FORMAT_VERSION
+from flipproof.metric.psnr import psnr
+
+GOLDEN = Path(__file__).parent / "golden" / f"v{FORMAT_VERSION}"
+DECODE = """
+import sys
+from pathlib import Path
+import numpy as np, torch
+import flipproof
+files = sorted(Path(sys.argv[1]).glob("*/*.flip"))
+pictures = {f"{file.parent.name}-{file.stem}": flipproof.decode(file).picture for file in files}
+np.savez(sys.argv[2], capability=torch.backends.cpu.get_cpu_capability(), **pictures)
+"""
+
+
+@pytest.mark.parametrize("codec", SMALL, ids=NAMES)
+@pytest.mark.parametrize(("here", "there"), [("float32", ("bfloat16", "float16")), ("bfloat16", ("float32",))])
+def test_files_cross_precisions(codec, here, there):
+    """What one precision wrote others decode to a picture of the same quality, to a tenth of a decibel."""
+    picture = photograph(48, 64)
+    data = replace(codec, precision=here).encode(picture)
+    quality = [psnr(replace(codec, precision=kind).decode(data).picture, picture) for kind in (here, *there)]
+    assert quality[1:] == pytest.approx(quality[:1] * len(there), abs=0.1)
+
+
+@pytest.mark.parametrize("codec", [SMALL[0], SMALL[3]], ids=[NAMES[0], NAMES[3]])
+def test_the_number_of_threads_is_of_no_importance(codec):
+    data, threads = codec.encode(photograph(48, 64)), torch.get_num_threads()
+    pictures = []
+    for count in (1, 2):
+        torch.set_num_threads(count)
+        pictures.append(codec.decode(data).picture)
+    torch.set_num_threads(threads)
+    assert psnr(*pictures) > 50
+
+
+@pytest.mark.slow
+def test_golden_files_decode_alike_whatever_the_processor_can(tmp_path):
+    seen = set()
+    for capability in ("default", "avx2", "avx512"):
+        out = tmp_path / f"{capability}.npz"
+        subprocess.run(
+            [sys.executable, "-c", DECODE, str(GOLDEN), str(out)],
+            env=os.environ | {"ATEN_CPU_CAPABILITY": capability},
+            check=True,
+        )
+        with np.load(out) as pictures:
+            seen.add(str(pictures["capability"]))
+            for file in sorted(GOLDEN.glob("*/*.png")):
+                stored = np.asarray(Image.open(file))
+                assert psnr(pictures[f"{file.parent.name}-{file.stem}"], stored) > 45
+    assert "DEFAULT" in seen

@@ -1,0 +1,203 @@
+"""The specification is complete and true: a decoder written from its page alone gives the same pictures.
+
+That decoder is the package ``reference`` beside this file. What it decodes are golden files, clean, damaged and cut
+short, fresh files of rarer parameters, and headers with arbitrary fields.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+import reference
+from conftest import photograph
+from flipproof import container, registry
+from flipproof.channel.bsc import BinarySymmetricChannel
+from flipproof.codec.script import WIRE_NAMES, Common, Script, write_common
+from flipproof.errors import HeaderError
+from flipproof.metric.psnr import psnr
+from flipproof.prior.base import PIXELS
+from reference.codebook import quantiles
+from reference.decoder import decode, read_plan
+from reference.plan import Plan
+from reference.refusal import NoPictureError
+
+GOLDEN = sorted((Path(__file__).parent / "golden" / "v2").glob("*/*.flip"))
+PAGE = Path(__file__).parents[1] / "docs" / "format.md"
+FINGERPRINT_END, SIDE_BITS = 40, 14
+KIND_BIT, FIRST_OF_CODEC, LEADING_OF_COUNT = 92, 93, 122
+"""Places of the kind of codebook, of the first bit of the codec's own fields, and of 256 in the atoms per step M."""
+
+FRESH = [
+    "tracks[bpp=4,protected_share=1,track_bits=3]",
+    "tracks[bpp=3,threshold=0.25,steps_per_octave=1,codebook=gaussian]",
+    "ddcm[count=4,atoms=64,steps=5,grid=4,codebook=gaussian,coefficient_bits=2]",
+    "hybrid-turbo-ddcm[count=20,alone=20,atoms=2048,steps=6,grid=8,free_steps=1]",
+    "robust-diffc[bpp=20,steps=9,codebook=gaussian,seed_bits=8,grid=1]",
+    "diffc[bpp=12,steps=6,seed_bits=5,grid=1]",
+]
+
+
+def name_of(path: Path) -> str:
+    return f"{path.parent.name}-{path.stem}"
+
+
+def check_agreement(data: bytes) -> None:
+    """Both decoders give the same picture, or none."""
+    theirs = registry.codec(codec_name(data)).decode_many([data])[0].image
+    try:
+        ours = decode(data)
+    except NoPictureError:
+        assert theirs is None
+    else:
+        assert theirs is not None
+        assert psnr(ours, theirs) > 60
+
+
+def check_cuts(data: bytes) -> None:
+    for share in (0.85, 0.5, 0.2):
+        check_agreement(data[: int(share * len(data))])
+
+
+def codec_name(data: bytes) -> str:
+    """The codec of a file, or any where its header is lost."""
+    try:
+        return WIRE_NAMES[container.unpack(data).fields[0]]
+    except HeaderError:
+        return "tracks"
+
+
+@pytest.mark.parametrize("path", GOLDEN, ids=name_of)
+def test_golden_files_decode_as_specified(path):
+    check_agreement(path.read_bytes())
+
+
+@pytest.mark.parametrize("path", [path for path in GOLDEN if path.stem == "clean"], ids=name_of)
+def test_golden_files_cut_short_decode_as_specified(path):
+    check_cuts(path.read_bytes())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", [path for path in GOLDEN if path.stem == "damaged"], ids=name_of)
+def test_damaged_golden_files_cut_short_decode_as_specified(path):
+    check_cuts(path.read_bytes())
+
+
+@pytest.mark.parametrize("spec", FRESH)
+def test_fresh_files_decode_as_specified(spec):
+    data = registry.codec(spec).encode(photograph(19, 26))
+    rng = np.random.default_rng(1)
+    for received in (data, BinarySymmetricChannel(5e-3).corrupt(data, rng), data[: int(0.9 * len(data))]):
+        check_agreement(received)
+
+
+def test_files_at_the_edge_of_repair_decode_as_specified():
+    data = registry.codec("tracks[bpp=4,protected_share=1]").encode(photograph(19, 26))
+    rng = np.random.default_rng(2)
+    for _ in range(2):
+        check_agreement(BinarySymmetricChannel(0.05).corrupt(data, rng))
+
+
+def test_no_header_field_is_read_otherwise():
+    """Any header means the same steps to both, or is refused by both."""
+
+    @settings(max_examples=200, deadline=None)
+    @given(
+        st.sampled_from(sorted(golden_fields())),
+        st.none() | st.tuples(st.integers(0, 2**14 - 1), st.integers(0, 2**14 - 1)),
+        st.booleans(),
+        st.lists(st.integers(0, 2**16), max_size=4),
+    )
+    @example("robust-turbo-ddcm", (4000, 4000), True, [])
+    @example("robust-turbo-ddcm", (4000, 4000), True, [LEADING_OF_COUNT - FINGERPRINT_END])
+    @example("turbo-ddcm", None, False, [FIRST_OF_CODEC - FINGERPRINT_END])
+    def same(name: str, size: tuple[int, int] | None, gaussian: bool, flips: list[int]) -> None:
+        fields = altered(golden_fields()[name], size, gaussian, flips)
+        assert steps_of_reference(fields) == steps_of_package(name, fields)
+
+    same()
+
+
+@pytest.mark.parametrize(("side", "possible"), [(2364, True), (2366, False)])
+def test_longest_gaussian_atoms_are_as_specified(side, possible):
+    """What counts is the grid a step goes to, although a growing step moves three quarters of it."""
+    fields = growing_chain(Common(side, side, PIXELS, "gaussian"))
+    assert (steps_of_reference(fields) is not None) == possible
+    assert (steps_of_package("tracks", fields) is not None) == possible
+
+
+def test_quantiles_are_those_of_the_page():
+    table = quantiles().astype("<f4").tobytes()
+    assert hashlib.sha256(table).hexdigest() in PAGE.read_text(encoding="utf-8")
+
+
+def test_reference_stands_alone():
+    for path in Path(reference.__file__).parent.glob("*.py"):
+        source = path.read_text(encoding="utf-8")
+        assert "import flipproof" not in source
+        assert "from flipproof" not in source
+
+
+def growing_chain(common: Common) -> bytes:
+    """Header fields of tracks: a step on grid 2 that nothing is known about, and one that grows to grid 1."""
+    writer = write_common("tracks", common)
+    grids_and_noise = ((1, 3), (16, 8), (16, 5), (2, 3))
+    steps_and_tracks = ((4, 4), (2, 6), (0, 6), (0, 3), (1000, 12), (5, 22), (4, 7))
+    for value, width in grids_and_noise + steps_and_tracks:
+        writer.write("field", value, width)
+    return writer.getvalue()
+
+
+@cache
+def golden_fields() -> dict[str, bytes]:
+    """Header fields of one file of every codec."""
+    opened = [container.unpack(path.read_bytes()).fields for path in GOLDEN]
+    return {WIRE_NAMES[fields[0]]: fields for fields in opened}
+
+
+def altered(fields: bytes, size: tuple[int, int] | None, gaussian: bool, flips: list[int]) -> bytes:
+    """Header fields with another size, a kind of codebook, and flips behind the fingerprint."""
+    bits = np.unpackbits(np.frombuffer(fields, np.uint8))
+    if size is not None:
+        digits = "".join(f"{side:0{SIDE_BITS}b}" for side in size)
+        bits[FINGERPRINT_END : FINGERPRINT_END + 2 * SIDE_BITS] = list(map(int, digits))
+    bits[KIND_BIT] = gaussian
+    for flip in flips:
+        bits[FINGERPRINT_END + flip % (len(bits) - FINGERPRINT_END)] ^= 1
+    return np.packbits(bits).tobytes()
+
+
+Rows = list[tuple[int, float, bool, int]]
+"""Grid, noise, growth and bits of every step."""
+
+
+def steps_of_reference(fields: bytes) -> tuple[Rows, int, int] | None:
+    try:
+        plan = read_plan(fields)
+    except NoPictureError:
+        return None
+    return [(step.grid, rounded(step.sigma), step.growing, step.bits) for step in plan.steps], *payload_sizes(plan)
+
+
+def steps_of_package(name: str, fields: bytes) -> tuple[Rows, int, int] | None:
+    codec = registry.codec(name)
+    try:
+        _, script = codec.open(container.unpack(container.pack(fields, b"", b"")))
+    except HeaderError:
+        return None
+    rows = [(step.level.grid, rounded(step.level.sigma), step.growing, step.bits) for step in script.steps]
+    return rows, *payload_sizes(script)
+
+
+def payload_sizes(chain: Plan | Script) -> tuple[int, int]:
+    return chain.payload_size, chain.protected_size
+
+
+def rounded(sigma: float) -> float:
+    return float(f"{sigma:.9g}")
