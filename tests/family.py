@@ -32,6 +32,8 @@ SMALL = (
 )
 """For pictures of a few thousand pixels."""
 NAMES = [codec.name for codec in SMALL]
+KINDS = (SMALL[0], SMALL[2], SMALL[4], SMALL[6])
+"""One of every way to select; the others only write the same choices in another way."""
 
 
 class Wiener(Prior):

@@ -12,7 +12,7 @@ from conftest import photograph
 from family import CHEAP, NAMES, Wiener, opened, squared_error
 from flipproof import registry
 from flipproof.codec.ddcm import DDCM
-from flipproof.codec.diffc import DiffC, RobustDiffC
+from flipproof.codec.diffc import RobustDiffC
 from flipproof.codec.jpeg import JpegCodec
 from flipproof.codec.rcc import ChainCodec
 from flipproof.codec.tracks import TracksCodec
@@ -42,7 +42,7 @@ def textured():
 # Quality
 
 
-@pytest.mark.parametrize("target", [25.0, 28.0, 31.0])
+@pytest.mark.parametrize("target", [25.0, 29.0])
 def test_tracks_reach_a_quality_and_hardly_more(target, textured):
     found = encode_at_psnr(TracksCodec(), textured, target)
     assert found.psnr == psnr(flipproof.decode(found.data).picture, textured)
@@ -77,7 +77,7 @@ def test_a_quality_out_of_reach(spec, picture):
 def test_tracks_fill_the_file_at_any_rate(picture):
     """Within one percent, or a byte; a last step that grows does not claim to know the coarser samples better."""
     codec = TracksCodec(prior=Wiener())
-    for rate in np.geomspace(0.15, 2, 80):
+    for rate in np.geomspace(0.15, 2, 50):
         data, size = codec.with_rate(float(rate)).encode(picture), int(rate * HEIGHT * WIDTH / 8)
         assert min(0.99 * size, size - 1) <= len(data) <= size
         before, last = opened(codec, data).script.steps[-2:]
@@ -110,12 +110,9 @@ def region():
     ("codec", "most"),
     [
         (TracksCodec(bpp=0.3), 0.75),
-        (TurboDDCM(bpp=0.2, steps=20, atoms=4096), 0.9),
         (RobustTurboDDCM(bpp=0.25, steps=20, atoms=4096), 0.85),
-        (HybridTurboDDCM(bpp=0.2, steps=20, atoms=4096, alone=4), 0.9),
-        (DDCM(bpp=0.2, steps=30, atoms=4096, grid=4), 0.9),
-        (DiffC(bpp=0.25, steps=20, seed_bits=12), 0.85),
-        (RobustDiffC(bpp=0.25, steps=20, seed_bits=12), 0.85),
+        (DDCM(bpp=0.2, steps=20, atoms=4096, grid=4), 0.9),
+        (RobustDiffC(bpp=0.25, steps=20, seed_bits=12), 0.92),
     ],
     ids=str,
 )
@@ -201,7 +198,6 @@ def detail(picture):
     ("codec", "more"),
     [
         (TracksCodec(bpp=0.15), 1.05),
-        (TurboDDCM(bpp=0.3, atoms=1024, steps=12, grid=2), 1.02),
         (RobustDiffC(bpp=0.2, steps=12), 1.02),
     ],
     ids=str,
@@ -265,7 +261,7 @@ def test_parameters_of_a_decoder_that_there_are_not(picture):
             flipproof.decode(data, codec, speed=3)
         with pytest.raises(SpecError, match="expected precision one of"):
             flipproof.decode(data, codec, precision="int8")
-        assert flipproof.decode(data, codec, precision="bfloat16").status is Status.OK
+    assert flipproof.decode(data, TracksCodec(), precision="bfloat16").status is Status.OK
 
 
 @pytest.mark.parametrize("name", NAMES)

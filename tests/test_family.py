@@ -76,15 +76,14 @@ def test_operating_point_of_ddcm():
 
 
 def brute_force_free_steps(bpp, pixels, steps):
-    bins = 70 if pixels <= 768**2 else 20
-    edges = np.logspace(np.log10(0.01), np.log10(0.15), bins + 1)
-    bucket = max(0, int(np.digitize(bpp, edges)) - 1)
-    return max(0, min(steps - 2, bins - bucket - 1))
+    edges = np.logspace(np.log10(0.01), np.log10(0.15), 70 if pixels <= 768**2 else 20)
+    passed = int(np.digitize(bpp, edges, right=True))
+    return max(0, min(steps - 2, len(edges) - passed - 1))
 
 
 @given(st.floats(1e-4, 1.0), st.sampled_from([512**2, 768**2, 768**2 + 1, 1024**2]), st.integers(2, 200))
 def test_free_steps_follow_the_published_rule(bpp, pixels, steps):
-    edges = np.logspace(np.log10(0.01), np.log10(0.15), 71 if pixels <= 768**2 else 21)
+    edges = np.logspace(np.log10(0.01), np.log10(0.15), 70 if pixels <= 768**2 else 20)
     assume(np.abs(np.log(edges / bpp)).min() > 1e-6)
     assert published_free_steps(bpp, pixels, steps) == brute_force_free_steps(bpp, pixels, steps)
 

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from conftest import photograph
-from family import NAMES, SMALL
+from family import KINDS
 from flipproof.container import FORMAT_VERSION
 from flipproof.metric.psnr import psnr
 
@@ -30,7 +30,7 @@ np.savez(sys.argv[2], capability=torch.backends.cpu.get_cpu_capability(), **pict
 """
 
 
-@pytest.mark.parametrize("codec", SMALL, ids=NAMES)
+@pytest.mark.parametrize("codec", KINDS, ids=lambda codec: codec.name)
 @pytest.mark.parametrize(("here", "there"), [("float32", ("bfloat16", "float16")), ("bfloat16", ("float32",))])
 def test_files_cross_precisions(codec, here, there):
     """What one precision wrote others decode to a picture of the same quality, to a tenth of a decibel."""
@@ -40,14 +40,17 @@ def test_files_cross_precisions(codec, here, there):
     assert quality[1:] == pytest.approx(quality[:1] * len(there), abs=0.1)
 
 
-@pytest.mark.parametrize("codec", [SMALL[0], SMALL[3]], ids=[NAMES[0], NAMES[3]])
-def test_the_number_of_threads_is_of_no_importance(codec):
-    data, threads = codec.encode(photograph(48, 64)), torch.get_num_threads()
+@pytest.mark.slow
+def test_the_number_of_threads_is_of_no_importance():
+    codec, threads = KINDS[0], torch.get_num_threads()
+    data = codec.encode(photograph(48, 64))
     pictures = []
-    for count in (1, 2):
-        torch.set_num_threads(count)
-        pictures.append(codec.decode(data).picture)
-    torch.set_num_threads(threads)
+    try:
+        for count in (1, 2):
+            torch.set_num_threads(count)
+            pictures.append(codec.decode(data).picture)
+    finally:
+        torch.set_num_threads(threads)
     assert psnr(*pictures) > 50
 
 

@@ -20,7 +20,7 @@ from conftest import photograph
 from flipproof import container, registry
 from flipproof.channel.bsc import BinarySymmetricChannel
 from flipproof.codec.script import WIRE_NAMES, Common, Script, write_common
-from flipproof.errors import HeaderError
+from flipproof.errors import DecodeError, HeaderError
 from flipproof.metric.psnr import psnr
 from flipproof.prior.base import PIXELS
 from reference.codebook import quantiles
@@ -31,7 +31,7 @@ from reference.refusal import NoPictureError
 GOLDEN = sorted((Path(__file__).parent / "golden" / "v2").glob("*/*.flip"))
 PAGE = Path(__file__).parents[1] / "docs" / "format.md"
 FINGERPRINT_END, SIDE_BITS = 40, 14
-KIND_BIT, FIRST_OF_CODEC, LEADING_OF_COUNT = 92, 93, 122
+KIND_BIT, FIRST_OF_CODEC, LEADING_OF_COUNT = 93, 94, 123
 """Places of the kind of codebook, of the first bit of the codec's own fields, and of 256 in the atoms per step M."""
 
 FRESH = [
@@ -69,7 +69,7 @@ def codec_name(data: bytes) -> str:
     """The codec of a file, or any where its header is lost."""
     try:
         return WIRE_NAMES[container.unpack(data).fields[0]]
-    except HeaderError:
+    except DecodeError:
         return "tracks"
 
 

@@ -77,13 +77,13 @@ def grid_shape(height: int, width: int, grid: int) -> tuple[int, int]:
 
 
 def haar_detail(x: Tensor) -> Tensor:
-    """Returns the orthonormal Haar differences of the 2x2 blocks of (B, 3, 2H, 2W), as (B, 9 H W)."""
-    a, b, c, d = functional.pixel_unshuffle(x, 2).view(len(x), 3, 4, x.shape[2] // 2, -1).unbind(2)
+    """Returns the orthonormal Haar differences of the 2x2 blocks of (B, C, 2H, 2W), as (B, 3 C H W)."""
+    a, b, c, d = functional.pixel_unshuffle(x, 2).view(len(x), x.shape[1], 4, x.shape[2] // 2, -1).unbind(2)
     return torch.stack([a + b - c - d, a - b + c - d, a - b - c + d], dim=1).flatten(1) / 2
 
 
 def haar_merge(average: Tensor, detail: Tensor) -> Tensor:
-    """Inverts: block averages (B, 3, H, W) and differences (B, 9 H W) give (B, 3, 2H, 2W)."""
+    """Inverts: block averages (B, C, H, W) and differences (B, 3 C H W) give (B, C, 2H, 2W)."""
     v, h, q = (detail / 2).view(-1, 3, *average.shape[1:]).unbind(1)
     blocks = [average + v + h + q, average + v - h - q, average - v + h - q, average - v - h + q]
     return functional.pixel_shuffle(torch.stack(blocks, dim=2).flatten(1, 2), 2)

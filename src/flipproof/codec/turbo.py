@@ -28,14 +28,14 @@ from flipproof.selection.turbo import select_turbo
 __all__ = ["HybridTurboDDCM", "RobustTurboDDCM", "TurboDDCM", "published_free_steps"]
 
 FREE_FROM, FREE_TO = 0.01, 0.15
-FREE_BINS, FREE_BINS_LARGE, FREE_LARGE = 70, 20, 768 * 768
+FREE_EDGES, FREE_EDGES_LARGE, FREE_LARGE = 70, 20, 768 * 768
 
 
 def published_free_steps(bpp: float, pixels: int, steps: int) -> int:
     """Returns the number N of steps without bits that Turbo-DDCM takes.
 
-    With p bins evenly spaced in the logarithm of the rate from 0.01 to 0.15 bits per pixel, 70 of them up to 768x768
-    pixels and 20 above, N is p - 1 less the bin of the rate, from 0 to T - 2.
+    Of p edges, spaced evenly in the logarithm of the rate from 0.01 to 0.15 bits per pixel, both ends included, N is
+    p - 1 less the number of those below the rate, from 0 to T - 2. There are 70 edges up to 768x768 pixels, 20 above.
 
     Arguments:
         bpp: Payload bits per pixel that the file would have with N = 0.
@@ -46,9 +46,9 @@ def published_free_steps(bpp: float, pixels: int, steps: int) -> int:
         >>> published_free_steps(29 * 1091 / 512**2, 512**2, 30)
         5
     """
-    bins = FREE_BINS if pixels <= FREE_LARGE else FREE_BINS_LARGE
-    place = math.log(bpp / FREE_FROM) / math.log(FREE_TO / FREE_FROM)
-    return min(max(0, bins - 1 - max(0, math.floor(bins * place))), steps - 2)
+    edges = FREE_EDGES if pixels <= FREE_LARGE else FREE_EDGES_LARGE
+    place = (edges - 1) * math.log(bpp / FREE_FROM) / math.log(FREE_TO / FREE_FROM)
+    return min(max(0, edges - 1 - max(0, math.ceil(place))), steps - 2)
 
 
 @dataclass(frozen=True)
