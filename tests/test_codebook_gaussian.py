@@ -175,3 +175,10 @@ def test_no_direction_stands_out():
     largest = float(torch.linalg.matrix_norm(sample(1024, 1024), ord=2))
     centre, scale = 4 * 1024 - 2, 2 ** (4 / 3) * 1024 ** (1 / 3)
     assert -7 < (largest**2 - centre) / scale < 8
+
+
+@pytest.mark.parametrize(("size", "atoms"), [(1, 3), (7, 20), (64, 5)])
+def test_squared_norms_are_those_of_the_atoms(size, atoms):
+    codebook = GaussianCodebook(size, atoms, step=2)
+    matrix = codebook.synthesise(torch.arange(atoms)[:, None], torch.ones(atoms, 1))
+    assert torch.allclose(codebook.squared_norms(), matrix.square().sum(dim=1), rtol=1e-5)

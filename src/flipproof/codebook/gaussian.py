@@ -131,6 +131,13 @@ class GaussianCodebook:
             noise[:, tile.columns] = tile.samples
         return noise.expand(batch, self.size)
 
+    def squared_norms(self) -> Tensor:
+        """Returns the squared norms of all atoms (K,), about n each, on the CPU."""
+        norms = torch.zeros(self.atoms)
+        for tile in _tiles(*self._words("gaussian codebook", self.atoms, torch.device("cpu")), self.size):
+            norms[tile.rows] += tile.samples.square().sum(dim=1)
+        return norms
+
     def _words(self, purpose: str, rows: int, device: torch.device) -> tuple[Tensor, Tensor]:
         def stream(axis: str, count: int) -> Tensor:
             key = derive(purpose=purpose, axis=axis, size=self.size, step=self.step, seed=self.seed)
