@@ -2,7 +2,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from numpy.typing import NDArray
+
+settings.register_profile("flipproof", deadline=None)  # a busy machine is no failure
+settings.load_profile("flipproof")
 
 
 def photograph(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
