@@ -35,6 +35,9 @@ INTERRUPTED = 130
 
 Source = Annotated[Path, typer.Argument(help="File to read.", show_default=False)]
 Target = Annotated[Path, typer.Argument(help="File to write.", show_default=False)]
+Denoiser = Annotated[str | None, typer.Option(help="Denoiser, as in diffusers:DIRECTORY.", show_default=False)]
+Device = Annotated[str | None, typer.Option(help="Where to compute: cpu, cuda.", show_default=False)]
+Precision = Annotated[str | None, typer.Option(help="Of the denoiser: float32, float16, bfloat16.", show_default=False)]
 
 
 @app.callback(invoke_without_command=True)
@@ -54,11 +57,9 @@ def encode(
     priority: Annotated[
         Path | None, typer.Option(help="Gray picture of the same size: what matters is bright.", show_default=False)
     ] = None,
-    prior: Annotated[str | None, typer.Option(help="Denoiser, as in diffusers:DIRECTORY.", show_default=False)] = None,
-    device: Annotated[str | None, typer.Option(help="Where to compute: cpu, cuda.", show_default=False)] = None,
-    precision: Annotated[
-        str | None, typer.Option(help="Of the denoiser: float32, float16, bfloat16.", show_default=False)
-    ] = None,
+    prior: Denoiser = None,
+    device: Device = None,
+    precision: Precision = None,
 ) -> None:
     """Encode a picture."""
     from flipproof import api, registry
@@ -85,11 +86,9 @@ def decode(
     reconstruction: Annotated[
         str | None, typer.Option(help="mse (least error) or sharp (with detail).", show_default=False)
     ] = None,
-    prior: Annotated[str | None, typer.Option(help="Denoiser, as in diffusers:DIRECTORY.", show_default=False)] = None,
-    device: Annotated[str | None, typer.Option(help="Where to compute: cpu, cuda.", show_default=False)] = None,
-    precision: Annotated[
-        str | None, typer.Option(help="Of the denoiser: float32, float16, bfloat16.", show_default=False)
-    ] = None,
+    prior: Denoiser = None,
+    device: Device = None,
+    precision: Precision = None,
 ) -> None:
     """Decode a file, however damaged, to any format Pillow writes."""
     from PIL import Image

@@ -59,15 +59,7 @@ MOST_RATE = 24
 
 @dataclass(frozen=True)
 class _DiffCCodec(ChainCodec):
-    """Base of both.
-
-    Attributes:
-        bpp: Whole-file rate in bits per pixel, header included.
-        steps: Levels T, 2 to 162, of those the published codec visits.
-        seed_bits: Longest seed of a chunk, 3 to 16.
-        grid: Averaging factor of the grid of pixels, 1 to 64, a power of two; None follows from ``bpp``. Latents have
-            grid 1 only.
-    """
+    """Base of both; :class:`DiffC` describes the parameters."""
 
     cost: ClassVar[Cost]
     bpp: float = 0.1
@@ -162,12 +154,7 @@ class _DiffCCodec(ChainCodec):
 class RobustDiffC(_DiffCCodec):
     """DiffC with seeds of fixed length: one flipped bit, one chunk.
 
-    Attributes:
-        bpp: Whole-file rate in bits per pixel, header included.
-        steps: Levels T, 2 to 162, of those the published codec visits.
-        seed_bits: Longest seed of a chunk, 3 to 16.
-        grid: Averaging factor of the grid of pixels, 1 to 64, a power of two; None follows from ``bpp``. Latents have
-            grid 1 only. The other parameters are those of :class:`~flipproof.codec.rcc.ChainCodec`.
+    Its parameters are those of :class:`DiffC`.
     """
 
     name: ClassVar[str] = "robust-diffc"
