@@ -76,8 +76,8 @@ def main() -> None:
             {
                 "diffc": DiffC(bpp=bpp),
                 "diffc-fixed-length": PlainDiffC(bpp=bpp),
-                "tracks-range-coded[protected_share=0]": RangeCodedTracks(bpp=bpp, protected_share=0),
-                "tracks[protected_share=0]": TracksCodec(bpp=bpp, protected_share=0),
+                "tracks-range-coded[protect=none]": RangeCodedTracks(bpp=bpp, protect="none"),
+                "tracks[protect=none]": TracksCodec(bpp=bpp, protect="none"),
                 "turbo-ddcm[count=73]": TurboDDCM(count=73, free_steps=5),
                 "robust-turbo-ddcm[count=73]": RobustTurboDDCM(count=73, free_steps=5),
             },

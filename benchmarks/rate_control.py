@@ -43,7 +43,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--data", type=Path, required=True, help="folder of photographs, such as Kodak's 24")
     parser.add_argument("--pictures", default=PICTURES, help=f"names ({PICTURES})")
-    parser.add_argument("--codec", default="tracks", help="codec with a parameter bpp (tracks)")
+    parser.add_argument("--codec", default="tracks[protect=none]", help="codec with a parameter bpp")
     parser.add_argument("--crop", type=int, default=512, help="side of the centre crop (512)")
     options = parser.parse_args()
     folder = photos.load_folder(options.data)

@@ -8,13 +8,15 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from flipproof import registry
 from flipproof.codec.base import Codec
 from flipproof.study import photos
 from flipproof.study.plan import Plan
 from flipproof.study.run import Progress, run
+from flipproof.study.series import bsc_channels, series_of
 from flipproof.study.summary import Cell, summarise
 
-__all__ = ["FIVE", "add_options", "measure", "names", "show"]
+__all__ = ["FIVE", "add_options", "channels", "measure", "names", "show"]
 
 FIVE = "03,05,08,15,20"
 
@@ -23,7 +25,8 @@ def add_options(parser: argparse.ArgumentParser, rates: str) -> None:
     """Adds the options that :func:`measure` reads."""
     parser.add_argument("--data", type=Path, required=True, help="folder of photographs, such as Kodak's 24")
     parser.add_argument("--pictures", default=FIVE, help=f"names, or all ({FIVE})")
-    parser.add_argument("--ber", default=rates, help="ascending bit error rates")
+    parser.add_argument("--ber", default=rates, help=f"bit error rates of binary symmetric channels, or none ({rates})")
+    parser.add_argument("--channel", action="append", help="another channel; repeat it")
     parser.add_argument("--trials", type=int, default=4, help="damaged copies per file and rate (4)")
     parser.add_argument("--crop", type=int, default=512, help="side of the centre crop (512)")
     parser.add_argument("--out", type=Path, help="folder to keep rows and pictures in; a stopped run goes on there")
@@ -34,10 +37,15 @@ def names(options: argparse.Namespace) -> tuple[str, ...]:
     return tuple(photos.load_folder(options.data)) if options.pictures == "all" else tuple(options.pictures.split(","))
 
 
+def channels(options: argparse.Namespace) -> tuple[str, ...]:
+    """Returns the canonical spellings of the channels that were asked for."""
+    asked = [*(() if options.ber == "none" else bsc_channels(options.ber)), *(options.channel or [])]
+    return tuple(str(registry.channel(spelling)) for spelling in asked)
+
+
 def measure(options: argparse.Namespace, codecs: Mapping[str, Codec]) -> dict[str, list[Cell]]:
     """Returns the cells of every codec, in a folder that is thrown away if none is given."""
-    rates = tuple(map(float, options.ber.split(",")))
-    plan = Plan("damage", names(options), tuple(codecs), rates, options.trials, options.crop, seed=0)
+    plan = Plan("damage", names(options), tuple(codecs), channels(options), options.trials, options.crop, seed=0)
     with tempfile.TemporaryDirectory() as folder:
         rows = run(plan, photos.load_folder(options.data), codecs, options.out or Path(folder), progress=_report)
     cells = summarise(rows, plan)
@@ -45,13 +53,17 @@ def measure(options: argparse.Namespace, codecs: Mapping[str, Codec]) -> dict[st
 
 
 def show(cells: Mapping[str, list[Cell]]) -> None:
-    """Prints a table with a line per codec: rate, and mean PSNR over all files at every bit error rate."""
-    rates = [cell.bit_error_rate for cell in next(iter(cells.values()))]
-    print(f"| codec | bpp | {' | '.join('no errors' if not rate else f'BER {rate:g}' for rate in rates)} |")
-    print("|---" * (2 + len(rates)) + "|")
-    for codec, line in cells.items():
-        values = ["–" if cell.psnr_all_db is None else _decibels(cell) for cell in line]  # noqa: RUF001 (a dash)
-        print(" | ".join([f"| `{codec}`", f"{line[0].bpp:.4f}", *values]) + " |", flush=True)
+    """Prints a table per series of channels: a line per codec, with its rate and mean PSNR over all files on each."""
+    found = {(cell.codec, cell.channel): cell for line in cells.values() for cell in line}
+    for index, series in enumerate(series_of([cell.channel for cell in next(iter(cells.values()))])):
+        if series.title != "bsc":
+            print("\n" * bool(index) + f"`{series.title}`\n")
+        print(f"| codec | bpp | {' | '.join(series.headings)} |")
+        print("|---" * (2 + len(series.headings)) + "|")
+        for codec in cells:
+            line = [found[codec, channel] for channel in series.channels]
+            values = ["–" if cell.psnr_all_db is None else _decibels(cell) for cell in line]  # noqa: RUF001 (a dash)
+            print(" | ".join([f"| `{codec}`", f"{line[0].bpp:.4f}", *values]) + " |", flush=True)
 
 
 def _decibels(cell: Cell) -> str:

@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from flipproof import registry
-from flipproof.channel.base import Channel
+from flipproof.channel.base import BitChannel, Channel
 from flipproof.channel.bsc import BinarySymmetricChannel
 from flipproof.codebook.rotated import RotatedCodebook
 from flipproof.codec.base import Codec
 from flipproof.metric.psnr import psnr
 from flipproof.protocol.base import SelectionProtocol
+from flipproof.received import Received, hard
 from flipproof.result import Status
 from flipproof.selection.base import Selection
 
@@ -107,7 +108,17 @@ def pairs(selection: Selection, row: int) -> set[tuple[int, float]]:
 
 
 def check_channel(channel: Channel) -> None:
-    """A channel keeps shape and alphabet, leaves its input alone and draws from the given generator only."""
+    """A channel draws from the given generator only, comes back from its spelling, and sends any file."""
+    assert channel == registry.channel(str(channel))
+    assert hash(channel) == hash(registry.channel(str(channel)))
+    if isinstance(channel, BitChannel):
+        check_bits(channel)
+    for data in (b"", b"\x5a", bytes(range(256)) * 3):
+        check_file(channel, data)
+
+
+def check_bits(channel: BitChannel) -> None:
+    """A channel of bits keeps shape and alphabet, and leaves its input alone."""
     bits = np.random.default_rng(0).integers(0, 2, (3, 1000), dtype=np.uint8)
     before = bits.copy()
     received = channel(bits, np.random.default_rng(1))
@@ -115,5 +126,23 @@ def check_channel(channel: Channel) -> None:
     assert received.dtype == np.uint8
     assert set(np.unique(received)) <= {0, 1}
     assert (bits == before).all()
+    assert not np.shares_memory(received, bits)
     assert (received == channel(bits, np.random.default_rng(1))).all()
-    assert channel == registry.channel(str(channel))
+    assert (channel(bits.T, np.random.default_rng(1)).shape) == bits.T.shape
+    assert channel(bits[:0], np.random.default_rng(1)).shape == (0, 1000)
+
+
+def check_file(channel: Channel, data: bytes) -> None:
+    """What arrives is repeatable; hard and soft decisions agree; bits and files meet the same damage."""
+    sent = channel.send(data, np.random.default_rng(1))
+    received = channel.corrupt(data, np.random.default_rng(1))
+    assert hard(sent) == received == channel.corrupt(data, np.random.default_rng(1))
+    if isinstance(channel, BitChannel):
+        bits = np.unpackbits(np.frombuffer(data, np.uint8))
+        assert np.packbits(channel(bits, np.random.default_rng(1))).tobytes() == received
+    if isinstance(sent, Received):
+        again = channel.send(data, np.random.default_rng(1))
+        assert np.array_equal(sent.llr, again.llr)
+        assert sent.llr.dtype == np.float32
+        says = np.unpackbits(np.frombuffer(sent.data, np.uint8))
+        assert (says == (sent.llr < 0))[sent.llr != 0].all()

@@ -62,12 +62,18 @@ CHEAP = tuple(replace(codec, prior=Wiener()) for codec in SMALL)
 
 @dataclass(frozen=True)
 class Opened:
-    """A file taken apart; its first ``protected`` payload bits are protected, the others start at byte ``start``."""
+    """A file taken apart; ``held`` of its payload bits are in the header's blocks, other bare ones start at a byte."""
 
     script: Script
     bits: BitArray
-    protected: int
+    held: int
     start: int
+
+    def place(self, bit: int) -> int:
+        """Returns where a bare bit of the payload is in a plain file."""
+        if bit < self.held:
+            raise IndexError(bit)
+        return 8 * self.start + bit - self.held
 
     def steps(self) -> Iterator[tuple[Step, BitArray]]:
         """Yields the steps that have bits, and their bits."""
@@ -85,10 +91,9 @@ def opened(codec: ChainCodec, data: bytes) -> Opened:
     """Takes an undamaged header, and any payload, apart."""
     file = unpack(data)
     _, script = codec.open(file)
-    payload = file.safe[: script.protected_size] + file.rest
-    bits, _ = codec.retrieve(script, payload, np.ones(len(payload), bool))
-    start = packed_size(len(file.fields), script.protected_size, 0)
-    return Opened(script, bits, 8 * script.protected_size, start)
+    payload = np.packbits(file.payload(script.payload_size).bits).tobytes()
+    bits, _ = codec.retrieve(script, payload, np.ones(8 * len(payload), bool))
+    return Opened(script, bits, 8 * file.safe, packed_size(len(file.fields), 0, file.plan))
 
 
 def flip(data: bytes, *bits: int) -> bytes:

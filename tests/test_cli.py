@@ -56,6 +56,25 @@ def test_corrupting_twice_with_one_seed_is_the_same(run, png, tmp_path):
     assert a == b != c
 
 
+def test_corrupting_through_any_channel(run, png, tmp_path):
+    data = png.read_bytes()
+    code, _, text = run("corrupt", png, tmp_path / "a", "--channel", "gilbert-elliott[ber=1e-2,burst=20]")
+    received = (tmp_path / "a").read_bytes()
+    flips = (int.from_bytes(data) ^ int.from_bytes(received)).bit_count()
+    assert (code, text) == (0, f"{tmp_path / 'a'}: {flips} of {8 * len(data)} bits flipped\n")
+    assert flips
+    run("corrupt", png, tmp_path / "b", "--ber", 1e-3, "--seed", 2)
+    run("corrupt", png, tmp_path / "c", "--channel", "bsc[ber=1e-3]", "--seed", 2)
+    run("corrupt", png, tmp_path / "d", "--seed", 2)
+    b, c, d = ((tmp_path / name).read_bytes() for name in "bcd")
+    assert b == c == d != data
+    _, _, text = run("corrupt", png, tmp_path / "a", "--channel", "slip[lost=2]")
+    assert text == f"{tmp_path / 'a'}: {len(data) - 2} bytes of {len(data)} sent\n"
+    for name, spelling in (("a", "awgn[snr=3,soft=true]"), ("b", "awgn[snr=3]")):
+        run("corrupt", png, tmp_path / name, "--channel", spelling)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes() != data, "hard decisions are written"
+
+
 def test_info_counts_every_bit(run, png, tmp_path):
     run("encode", png, tmp_path / "a.flip")
     code, text, _ = run("info", tmp_path / "a.flip")
@@ -63,11 +82,12 @@ def test_info_counts_every_bit(run, png, tmp_path):
     assert "128x96" in text
     assert "TracksProtocol" in text
     cells = [[cell.strip() for cell in line.split("│")[1:-1]] for line in text.splitlines() if "│" in line]
-    parts = {row[0]: int(row[1]) for row in cells if len(row) == 2}
-    whole = parts.pop("file as received")
-    parts.pop("flipped bits repaired")
-    described = next(parts.pop(name) for name in list(parts) if name.startswith("file as described"))
-    assert sum(parts.values()) == described == whole == 8 * (tmp_path / "a.flip").stat().st_size
+    *parts, described, whole, repaired = [(row[0], int(row[1])) for row in cells if len(row) == 2]
+    assert described[0].startswith("file as described")
+    assert repaired == ("flipped bits repaired, but for the payload", 0)
+    size = 8 * (tmp_path / "a.flip").stat().st_size
+    assert sum(bits for _, bits in parts) == described[1] == size
+    assert whole == ("file as received", size)
 
 
 def test_a_quality_and_a_region_that_matters(run, png, photo, tmp_path):
@@ -117,6 +137,9 @@ def test_lists(run):
     code, text, _ = run("codecs")
     assert code == 0
     assert all(name in text for name in ("jpeg", "tracks", "turbo-ddcm", "robust-turbo-ddcm"))
+    code, text, _ = run("channels")
+    assert code == 0
+    assert all(name in text for name in ("bsc", "gilbert-elliott", "packet-loss", "rayleigh", "targeted", "snr=4.0"))
     assert run("--version")[1].strip() == "0.1.0"
     assert "Usage" in run("--help")[1]
 
@@ -151,6 +174,10 @@ def test_lists(run):
         (("decode", "EMPTY", "a.png"), "got no bytes"),
         (("info", "PNG"), "expected a .flip file"),
         (("corrupt", "PNG", "a", "--ber", "2"), "--ber"),
+        (("corrupt", "PNG", "a", "--ber", "0.1", "--channel", "awgn"), "expected --ber or --channel, got both"),
+        (("corrupt", "PNG", "a", "--channel", "pigeon"), "unknown channel 'pigeon'"),
+        (("corrupt", "PNG", "a", "--channel", "bsc[ber=2]"), "bsc: expected ber from 0 to 1, got 2"),
+        (("corrupt", "PNG", "a", "--channel", "targeted"), "needs a judge"),
         (("encode", "PNG", "a.flip", "--codec", "tracks[device=nowhere]"), "expected a device"),
         (("train", "small", "--data", ".", "--patch", "33"), "multiple of 16"),
         (("train", "small", "--data", "."), "expected index.tsv"),

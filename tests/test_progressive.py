@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import pytest
 import flipproof
 from conftest import photograph
 from family import CHEAP, KINDS, NAMES, Wiener, opened
+from flipproof.channel.bsc import BinarySymmetricChannel
 from flipproof.codec.jpeg import JpegCodec
 from flipproof.codec.tracks import TracksCodec
 from flipproof.codec.turbo import RobustTurboDDCM, TurboDDCM
@@ -18,7 +20,8 @@ from flipproof.metric.psnr import psnr
 from flipproof.result import Status
 from flipproof.study.photos import load
 
-by_codec = pytest.mark.parametrize("codec", CHEAP, ids=NAMES)
+PLAIN = tuple(replace(codec, protect="none") for codec in CHEAP)
+by_codec = pytest.mark.parametrize("codec", PLAIN, ids=NAMES)
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +31,7 @@ def picture():
 
 @pytest.fixture(scope="module")
 def files(picture):
-    return {codec.name: codec.encode(picture) for codec in CHEAP}
+    return {codec.name: codec.encode(picture) for codec in PLAIN}
 
 
 @by_codec
@@ -50,7 +53,7 @@ def test_the_picture_gets_better(codec):
 
 
 @by_codec
-@pytest.mark.parametrize("share", [0.35, 0.5, 0.77, 0.93])
+@pytest.mark.parametrize("share", [0.5, 0.6, 0.77, 0.93])
 def test_a_share_is_what_a_file_cut_there_shows(codec, share, files):
     data = files[codec.name]
     part, cut = codec.decode(data, share), codec.decode(data[: math.ceil(share * len(data))])
@@ -64,7 +67,7 @@ def test_a_share_is_what_a_file_cut_there_shows(codec, share, files):
 def test_nothing_of_a_file_and_its_header_show_no_picture_at_all(codec, files):
     """Gray, or what the denoiser makes of the noise that a chain starts with: the same for every picture."""
     data, other = files[codec.name], codec.encode(photograph(64, 96, seed=5)[::-1])
-    for part in (0, 1e-9, 30, 41):
+    for part in (0, 1e-9, 30, 127):
         one, another = codec.decode(data, part / len(data)), codec.decode(other, part / len(other))
         assert one.status is Status.OK
         assert np.array_equal(one.picture, another.picture)
@@ -74,23 +77,36 @@ def test_nothing_of_a_file_and_its_header_show_no_picture_at_all(codec, files):
 
 def test_the_damage_of_the_whole_file_is_reported(files):
     data = files["tracks"]
-    codec = TracksCodec(prior=Wiener())
+    codec = TracksCodec(prior=Wiener(), protect="none")
     result = codec.decode(data[:-20], upto=0.5)
     assert (result.status, result.damage.missing_bits) == (Status.DEGRADED, 160)
     damaged = data[:-1] + bytes([data[-1] ^ 128])
     assert codec.decode(damaged, upto=0.5).damage.payload_intact is False
 
 
-def test_the_protected_part_is_repaired_first(files):
-    """A share may end within a block of the code, whose parity is there to repair it all the same."""
-    codec, data = TracksCodec(prior=Wiener()), files["tracks"]
+@pytest.mark.parametrize("protect", ["uep", "uniform[t=20]"])
+def test_a_share_of_a_protected_file_is_that_of_its_payload(protect, picture):
+    """Its bits are all over the file; what counts is the leading share of the payload, repaired."""
+    codec = TracksCodec(bpp=0.6, prior=Wiener(), protect=protect)
+    data = codec.encode(picture)
     file = opened(codec, data)
-    assert file.protected > 0
-    share = (file.start - 40) / len(data)
-    damaged = bytes([*data[:80], data[80] ^ 0x55, *data[81:]])
-    result = codec.decode(damaged, share)
-    assert result.damage.repaired_bits == 4
-    assert np.array_equal(result.picture, codec.decode(data, share).picture)
+    ends = np.cumsum([step.bits for step, _ in file.steps()])
+    payload = 8 * file.script.payload_size
+    for step in (len(ends) // 3, len(ends) // 2, len(ends) - 2):
+        one, more = (codec.decode(data, (ends[step] + bits) / payload) for bits in (0.5, 9))
+        assert np.array_equal(one.picture, more.picture)
+        less = codec.decode(data, (ends[step - 1] + 9) / payload)
+        assert not np.array_equal(one.picture, less.picture)
+        assert (one.status, one.damage.missing_bits, one.damage.payload_intact) == (Status.OK, 0, True)
+    assert np.array_equal(codec.decode(data, 0.999999).picture, codec.decode(data).picture)
+
+
+def test_protected_blocks_are_repaired_before_a_share_is_taken(picture):
+    codec = TracksCodec(bpp=0.6, prior=Wiener(), protect="uniform[t=20]")
+    data = codec.encode(picture)
+    result = codec.decode(BinarySymmetricChannel(5e-3).corrupt(data, np.random.default_rng(0)), 0.5)
+    assert result.damage.repaired_bits > 0
+    assert np.array_equal(result.picture, codec.decode(data, 0.5).picture)
 
 
 @pytest.mark.parametrize(("kind", "count"), [(TurboDDCM, 24), (RobustTurboDDCM, 16)])
@@ -137,7 +153,7 @@ def test_a_share_of_no_file_is_a_decode_error():
 
 
 def test_batches_take_a_share_too(files, picture):
-    codec = next(codec for codec in CHEAP if codec.name == "robust-diffc")
+    codec = next(codec for codec in PLAIN if codec.name == "robust-diffc")
     data, other = files[codec.name], codec.encode(picture[::-1])
     for one, of_many in zip((data, other), codec.decode_many([data, other], upto=0.6), strict=True):
         assert psnr(codec.decode(one, upto=0.6).picture, of_many.picture) > 50

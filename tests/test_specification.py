@@ -1,7 +1,7 @@
 """The specification is complete and true: a decoder written from its page alone gives the same pictures.
 
 That decoder is the package ``reference`` beside this file. What it decodes are golden files, clean, damaged and cut
-short, fresh files of rarer parameters, and headers with arbitrary fields.
+short, fresh files of rarer parameters, headers with arbitrary fields, and containers of any content.
 """
 
 from __future__ import annotations
@@ -19,27 +19,32 @@ import reference
 from conftest import photograph
 from flipproof import container, registry
 from flipproof.channel.bsc import BinarySymmetricChannel
-from flipproof.codec.script import WIRE_NAMES, Common, Script, write_common
+from flipproof.codec.script import WIRE_NAMES, Common, write_common
 from flipproof.errors import DecodeError, HeaderError
 from flipproof.metric.psnr import psnr
 from flipproof.prior.base import PIXELS
+from flipproof.protection import plan as protection
+from flipproof.protection.bch import BCH
+from flipproof.protection.plan import UNPROTECTED
+from reference.blockcode import BlockCode
+from reference.blocks import LADDER
 from reference.codebook import quantiles
+from reference.container import LENGTH, open_container
 from reference.decoder import decode, read_plan
-from reference.plan import Plan
 from reference.refusal import NoPictureError
 
-GOLDEN = sorted((Path(__file__).parent / "golden" / "v2").glob("*/*.flip"))
+GOLDEN = sorted((Path(__file__).parent / "golden" / "v3").glob("*/*.flip"))
 PAGE = Path(__file__).parents[1] / "docs" / "format.md"
 FINGERPRINT_END, SIDE_BITS = 40, 14
 KIND_BIT, FIRST_OF_CODEC, LEADING_OF_COUNT = 93, 94, 123
 """Places of the kind of codebook, of the first bit of the codec's own fields, and of 256 in the atoms per step M."""
 
 FRESH = [
-    "tracks[bpp=4,protected_share=1,track_bits=3]",
-    "tracks[bpp=3,threshold=0.25,steps_per_octave=1,codebook=gaussian]",
+    "tracks[bpp=5,protect=uniform[t=28],track_bits=3]",
+    "tracks[bpp=3,threshold=0.25,steps_per_octave=1,codebook=gaussian,protect=none]",
     "ddcm[count=4,atoms=64,steps=5,grid=4,codebook=gaussian,coefficient_bits=2]",
     "hybrid-turbo-ddcm[count=20,alone=20,atoms=2048,steps=6,grid=8,free_steps=1]",
-    "robust-diffc[bpp=20,steps=9,codebook=gaussian,seed_bits=8,grid=1]",
+    "robust-diffc[bpp=20,steps=9,codebook=gaussian,seed_bits=8,grid=1,protect=uep[ber=0.03]]",
     "diffc[bpp=12,steps=6,seed_bits=5,grid=1]",
 ]
 
@@ -60,9 +65,13 @@ def check_agreement(data: bytes) -> None:
         assert psnr(ours, theirs) > 60
 
 
-def check_cuts(data: bytes) -> None:
-    for share in (0.85, 0.5, 0.2):
+def check_lengths(data: bytes) -> None:
+    """Cut, and with a run lost or inserted in the middle."""
+    for share in (0.97, 0.85, 0.5, 0.2):
         check_agreement(data[: int(share * len(data))])
+    middle = len(data) // 2
+    check_agreement(data[:middle] + data[middle + 9 :])
+    check_agreement(data[:middle] + bytes(range(20)) + data[middle:])
 
 
 def codec_name(data: bytes) -> str:
@@ -79,14 +88,14 @@ def test_golden_files_decode_as_specified(path):
 
 
 @pytest.mark.parametrize("path", [path for path in GOLDEN if path.stem == "clean"], ids=name_of)
-def test_golden_files_cut_short_decode_as_specified(path):
-    check_cuts(path.read_bytes())
+def test_golden_files_of_other_lengths_decode_as_specified(path):
+    check_lengths(path.read_bytes())
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", [path for path in GOLDEN if path.stem == "damaged"], ids=name_of)
-def test_damaged_golden_files_cut_short_decode_as_specified(path):
-    check_cuts(path.read_bytes())
+def test_damaged_golden_files_of_other_lengths_decode_as_specified(path):
+    check_lengths(path.read_bytes())
 
 
 @pytest.mark.parametrize("spec", FRESH)
@@ -98,7 +107,7 @@ def test_fresh_files_decode_as_specified(spec):
 
 
 def test_files_at_the_edge_of_repair_decode_as_specified():
-    data = registry.codec("tracks[bpp=4,protected_share=1]").encode(photograph(19, 26))
+    data = registry.codec("tracks[bpp=6,protect=uniform[t=40]]").encode(photograph(19, 26))
     rng = np.random.default_rng(2)
     for _ in range(2):
         check_agreement(BinarySymmetricChannel(0.05).corrupt(data, rng))
@@ -124,6 +133,68 @@ def test_no_header_field_is_read_otherwise():
     same()
 
 
+@settings(max_examples=15)
+@given(st.data())
+def test_no_container_is_read_otherwise(data):
+    """Header fields and payload of any size under any plan, damaged: the same bits come out, known or not."""
+    fields, payload = data.draw(st.binary(max_size=60)), data.draw(st.binary(max_size=200))
+    ends = sorted(data.draw(st.sets(st.integers(1, 32), max_size=4)))
+    tiers = tuple(protection.Tier(data.draw(st.integers(0, 7)), end) for end in ends)
+    file = container.pack(fields, payload, protection.Plan(tiers, data.draw(st.booleans())))
+    rate, lost = data.draw(st.sampled_from([0, 1e-2, 3e-2])), data.draw(st.sampled_from([0, 1, 6]))
+    received = BinarySymmetricChannel(rate).corrupt(file, np.random.default_rng(0))
+    place = data.draw(st.integers(12, len(file)))
+    received = received[:place] + received[place + lost :]
+    try:
+        ours = open_container(received)
+    except NoPictureError:
+        with pytest.raises(DecodeError):
+            container.unpack(received)
+        return
+    theirs = container.unpack(received)
+    assert ours.fields == theirs.fields == fields
+    assert ours.tiers == [(tier.code, tier.end) for tier in theirs.plan.tiers]
+    wanted, found = theirs.payload(len(payload)), ours.payload(len(payload))
+    assert np.array_equal(found.known, wanted.known)
+    assert np.array_equal(found.values[found.known], wanted.bits[found.known])
+
+
+@pytest.mark.parametrize("code", [LENGTH, *(code for code, _ in LADDER)], ids=str)
+def test_blocks_are_coded_and_repaired_as_specified(code):
+    """Against the package, with flips and unknown bits up to what can be repaired and beyond."""
+    same = BCH(code.t, m=code.m)
+    rng = np.random.default_rng(code.t)
+    data = rng.integers(0, 2, (4, min(24 + code.t * 8, same.data_bits)), dtype=np.uint8)
+    for index, sent in enumerate(same.encode(data)):
+        word = sent[: data.shape[1] + code.degree]
+        assert (code.word(data[index]) == word).all()
+        assert not sent[len(word) :].any()
+        for flips, lost in ((code.t, 0), (code.t + 1, 0), (1, code.t), (0, code.degree - 9), (0, code.degree + 1)):
+            check_block(code, sent, flips, lost, rng)
+
+
+def check_block(code: BlockCode, sent: np.ndarray, flips: int, lost: int, rng: np.random.Generator) -> None:
+    size = len(sent) - 8 * code.parity_bytes
+    places = rng.permutation(size + code.degree)[: flips + lost]
+    received, llr = sent.copy(), np.full(len(sent), np.inf, np.float32)
+    received[places[:flips]] ^= 1
+    received[places[flips:]] = 0
+    llr[places[flips:]] = 0
+    theirs = BCH(code.t, m=code.m).decode(received[None], np.where(received, -llr, llr)[None] if lost else None)
+    ours = code.repair(received[: size + code.degree], llr[: size + code.degree] != 0)
+    assert (ours is None) == theirs.failed[0]
+    assert ours is None or (ours[:size] == theirs.data[0]).all()
+
+
+def test_codes_are_those_of_the_page():
+    page = PAGE.read_text(encoding="utf-8")
+    assert f"`{LENGTH.generator:#x}`" in page
+    rows = ([code.t for code, _ in LADDER], [code.degree for code, _ in LADDER])
+    rows += ([code.parity_bytes for code, _ in LADDER], [data for _, data in LADDER])
+    for row in rows:
+        assert f" | {' | '.join(map(str, row))} |\n" in page
+
+
 @pytest.mark.parametrize(("side", "possible"), [(2364, True), (2366, False)])
 def test_longest_gaussian_atoms_are_as_specified(side, possible):
     """What counts is the grid a step goes to, although a growing step moves three quarters of it."""
@@ -142,13 +213,14 @@ def test_reference_stands_alone():
         source = path.read_text(encoding="utf-8")
         assert "import flipproof" not in source
         assert "from flipproof" not in source
+        assert "bchlib" not in source
 
 
 def growing_chain(common: Common) -> bytes:
     """Header fields of tracks: a step on grid 2 that nothing is known about, and one that grows to grid 1."""
     writer = write_common("tracks", common)
     grids_and_noise = ((1, 3), (16, 8), (16, 5), (2, 3))
-    steps_and_tracks = ((4, 4), (2, 6), (0, 6), (0, 3), (1000, 12), (5, 22), (4, 7))
+    steps_and_tracks = ((4, 4), (2, 6), (0, 3), (1000, 12), (5, 22), (4, 7))
     for value, width in grids_and_noise + steps_and_tracks:
         writer.write("field", value, width)
     return writer.getvalue()
@@ -177,26 +249,22 @@ Rows = list[tuple[int, float, bool, int]]
 """Grid, noise, growth and bits of every step."""
 
 
-def steps_of_reference(fields: bytes) -> tuple[Rows, int, int] | None:
+def steps_of_reference(fields: bytes) -> tuple[Rows, int] | None:
     try:
         plan = read_plan(fields)
     except NoPictureError:
         return None
-    return [(step.grid, rounded(step.sigma), step.growing, step.bits) for step in plan.steps], *payload_sizes(plan)
+    return [(step.grid, rounded(step.sigma), step.growing, step.bits) for step in plan.steps], plan.payload_size
 
 
-def steps_of_package(name: str, fields: bytes) -> tuple[Rows, int, int] | None:
+def steps_of_package(name: str, fields: bytes) -> tuple[Rows, int] | None:
     codec = registry.codec(name)
     try:
-        _, script = codec.open(container.unpack(container.pack(fields, b"", b"")))
+        _, script = codec.open(container.unpack(container.pack(fields, b"", UNPROTECTED)))
     except HeaderError:
         return None
     rows = [(step.level.grid, rounded(step.level.sigma), step.growing, step.bits) for step in script.steps]
-    return rows, *payload_sizes(script)
-
-
-def payload_sizes(chain: Plan | Script) -> tuple[int, int]:
-    return chain.payload_size, chain.protected_size
+    return rows, script.payload_size
 
 
 def rounded(sigma: float) -> float:

@@ -1,107 +1,47 @@
-"""Studies: what is measured, what a rerun keeps, what the numbers mean and what the report shows."""
+"""Studies: what is measured, and what a rerun keeps."""
 
 from __future__ import annotations
 
 import json
 import math
-import sys
-import zlib
-from dataclasses import dataclass, field, replace
-from html.parser import HTMLParser
-from typing import ClassVar
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
-from rich.console import Console
-from scipy.stats import binomtest
 from typer.testing import CliRunner
 
+import studies
 from flipproof import registry
-from flipproof.codec.base import Codec
 from flipproof.codec.jpeg import JpegCodec
-from flipproof.errors import ImageError, MissingExtraError, RateError, SpecError, UnknownNameError
+from flipproof.errors import SpecError, UnknownNameError
 from flipproof.metric.psnr import psnr
-from flipproof.result import Damage, DecodeResult, Status
 from flipproof.study import photos, report
 from flipproof.study.cli import app
+from flipproof.study.group import GRAY
 from flipproof.study.plan import Plan, preset, presets
-from flipproof.study.run import GRAY, codecs_of, run
+from flipproof.study.run import channels_of, codecs_of, run
 from flipproof.study.store import ERROR, FAILED, Store
-from flipproof.study.summary import MAX_DB, binomial_interval, bootstrap_interval, summarise
-
-SIDE = 16
-TINY = Plan(
-    name="tiny",
-    photographs=("hill", "noise"),
-    codecs=("raw", "jpeg[quality=50]"),
-    bit_error_rates=(0.0, 1e-3, 1e-2),
-    trials=3,
-    crop=SIDE,
-    seed=7,
-)
+from flipproof.study.summary import summarise
+from studies import CLEAN, MILD, SEVERE, SIDE, TINY, BrokenCodec, RawCodec, WrongSizeCodec, but_seconds
 
 
-@dataclass(frozen=True)
-class RawCodec(Codec):
-    """Stores samples behind a checksum: comes back exactly, or not at all."""
-
-    name: ClassVar[str] = "raw"
-    calls: list[int] = field(default_factory=list)
-
-    def __str__(self):
-        return self.name
-
-    def encode(self, image):
-        self.calls.append(1)
-        samples = np.asarray(image).tobytes()
-        return zlib.crc32(samples).to_bytes(4, "big") + samples
-
-    def decode_many(self, files):
-        return [self._decode(data) for data in files]
-
-    def _decode(self, data):
-        if zlib.crc32(data[4:]) != int.from_bytes(data[:4], "big"):
-            return DecodeResult(None, Status.FAILED, codec=self.name, error="checksum")
-        image = np.frombuffer(data[4:], np.uint8).reshape(SIDE, SIDE, 3)
-        return DecodeResult(image, Status.OK, Damage(repaired_bits=2), self.name)
+@pytest.fixture(name="pictures")
+def _pictures():
+    return studies.pictures()
 
 
-@dataclass(frozen=True)
-class WrongSizeCodec(RawCodec):
-    """Decodes to a picture that is one row short."""
-
-    def _decode(self, data):
-        return DecodeResult(np.zeros((SIDE - 1, SIDE, 3), np.uint8), Status.DEGRADED, codec=self.name)
-
-
-@dataclass(frozen=True)
-class BrokenCodec(RawCodec):
-    """Cannot encode."""
-
-    def encode(self, image):
-        self.calls.append(1)
-        raise RateError("broken: 0.1 bpp is\ntoo low")
-
-
-@pytest.fixture
-def pictures():
-    ramp = np.linspace(0, 255, 24).astype(np.uint8)
-    hill = np.stack(np.broadcast_arrays(ramp[:, None], ramp[None, :], np.uint8(90)), axis=2)
-    noise = np.random.default_rng(1).integers(0, 256, (20, SIDE, 3), dtype=np.uint8)
-    return {"hill": np.ascontiguousarray(hill), "noise": noise}
-
-
-@pytest.fixture
-def codecs():
-    return {"raw": RawCodec(), "jpeg[quality=50]": JpegCodec(quality=50)}
+@pytest.fixture(name="codecs")
+def _codecs():
+    return studies.codecs()
 
 
 def test_presets_name_photographs_and_codecs_that_exist():
     for name in presets():
         plan = preset(name)
-        assert name == "kodak" or set(plan.photographs) <= set(photos.names())
+        assert name in ("kodak", "channels") or set(plan.photographs) <= set(photos.names())
         assert list(codecs_of(plan)) == list(plan.codecs)
+        assert [str(channel) for channel in channels_of(plan).values()] == list(plan.channels)
 
 
 def test_unknown_preset_is_an_error():
@@ -116,10 +56,10 @@ def test_unknown_preset_is_an_error():
         {"photographs": ()},
         {"codecs": ("jpeg", "jpeg")},
         {"codecs": ("jpeg[",)},
-        {"bit_error_rates": ()},
-        {"bit_error_rates": (0.1, 0.01)},
-        {"bit_error_rates": (0.0, 1.5)},
-        {"bit_error_rates": (math.nan,)},
+        {"channels": ()},
+        {"channels": (CLEAN, CLEAN)},
+        {"channels": ("bsc[ber",)},
+        {"channels": ("bsc",)},
         {"trials": 0},
         {"crop": 0},
         {"seed": -1},
@@ -138,9 +78,9 @@ def test_plan_survives_json():
 
 def test_there_is_one_row_per_cell_in_the_order_of_the_plan(tmp_path, pictures, codecs):
     rows = run(TINY, pictures, codecs, tmp_path)
-    cells = [(0.0, 0), *[(rate, trial) for rate in (1e-3, 1e-2) for trial in range(3)]]
+    cells = [(CLEAN, 0), *[(channel, trial) for channel in (MILD, SEVERE) for trial in range(3)]]
     expected = [(p, c, *cell) for p in TINY.photographs for c in TINY.codecs for cell in cells]
-    assert [(row.photograph, row.codec, row.bit_error_rate, row.trial) for row in rows] == expected
+    assert [(row.photograph, row.codec, row.channel, row.trial) for row in rows] == expected
     assert Store(tmp_path).rows() == rows
 
 
@@ -157,7 +97,7 @@ def test_rows_measure_the_whole_file(tmp_path, pictures, codecs):
 
 
 def test_files_of_equal_length_meet_equal_flips(tmp_path, pictures):
-    plan = replace(TINY, codecs=("a", "b"), bit_error_rates=(1e-2,))
+    plan = replace(TINY, codecs=("a", "b"), channels=(SEVERE,))
     rows = run(plan, pictures, {"a": RawCodec(), "b": RawCodec()}, tmp_path)
     flips = {name: [row.flips for row in rows if row.codec == name] for name in plan.codecs}
     assert flips["a"] == flips["b"]
@@ -178,10 +118,10 @@ def test_a_rerun_does_nothing_again(tmp_path, pictures, codecs):
 def test_a_stopped_run_goes_on_with_the_first_unfinished_group(tmp_path, pictures, codecs):
     first = run(TINY, pictures, codecs, tmp_path)
     text = (tmp_path / "rows.csv").read_text()
-    (tmp_path / "rows.csv").write_text(text[: text.index("noise,raw,0.01") + 20])
+    (tmp_path / "rows.csv").write_text(text[: text.index(f"noise,raw,{SEVERE}") + 20])
     again = run(TINY, pictures, codecs, tmp_path)
     assert len(codecs["raw"].calls) == 3
-    assert _but_seconds(again) == _but_seconds(first)
+    assert but_seconds(again) == but_seconds(first)
     assert Store(tmp_path).rows() == again
 
 
@@ -241,7 +181,7 @@ def test_a_picture_that_is_not_given_is_an_error(tmp_path, pictures, codecs):
 def test_damaged_rows_are_an_error(tmp_path, pictures, codecs):
     run(TINY, pictures, codecs, tmp_path)
     path = tmp_path / "rows.csv"
-    path.write_text(path.read_text().replace("tiny,hill,raw,0.0,0,", "tiny,hill,raw,zero,0,"))
+    path.write_text(path.read_text().replace(f"tiny,hill,raw,{CLEAN},0,", f"tiny,hill,raw,{CLEAN},zero,"))
     with pytest.raises(SpecError, match="line 2"):
         Store(tmp_path).rows()
 
@@ -249,190 +189,6 @@ def test_damaged_rows_are_an_error(tmp_path, pictures, codecs):
 def test_a_folder_without_a_study_is_an_error(tmp_path):
     with pytest.raises(SpecError, match=r"plan\.json"):
         report.write(tmp_path)
-
-
-def test_summary_means_and_clips(tmp_path, pictures, codecs):
-    rows = run(TINY, pictures, codecs, tmp_path)
-    cells = {(cell.codec, cell.bit_error_rate): cell for cell in summarise(rows, TINY)}
-    clean, worst = cells["raw", 0.0], cells["raw", 1e-2]
-    assert (clean.psnr_db, clean.psnr_all_db, clean.files, clean.failures) == (MAX_DB, MAX_DB, 2, 0)
-    kept = [row for row in rows if (row.codec, row.bit_error_rate) == ("raw", 1e-2)]
-    assert worst.failures == sum(row.status == FAILED for row in kept) == 6
-    assert worst.psnr_db is None
-    assert worst.psnr_all_db == pytest.approx(np.mean([row.psnr_all_db for row in kept]))
-    assert worst.psnr_all_low <= worst.psnr_all_db <= worst.psnr_all_high
-
-
-@pytest.mark.parametrize(("successes", "trials"), [(0, 20), (20, 20), (3, 20), (1, 1), (250, 1000)])
-def test_binomial_interval_is_that_of_scipy(successes, trials):
-    expected = binomtest(successes, trials).proportion_ci(method="exact")
-    interval = binomial_interval(successes, trials)
-    assert (interval.low, interval.high) == pytest.approx((expected.low, expected.high), abs=1e-9)
-
-
-def test_binomial_interval_of_nothing_is_everything_and_of_nonsense_an_error():
-    assert (binomial_interval(0, 0).low, binomial_interval(0, 0).high) == (0, 1)
-    with pytest.raises(SpecError, match="expected"):
-        binomial_interval(3, 2)
-
-
-def test_bootstrap_interval_is_seeded_and_close_to_the_normal_one():
-    values = list(np.random.default_rng(0).normal(20, 2, 400))
-    interval = bootstrap_interval(values, seed=1)
-    half = 1.96 * np.std(values) / 20
-    assert interval == bootstrap_interval(values, seed=1)
-    assert interval != bootstrap_interval(values, seed=2)
-    assert (interval.low, interval.high) == pytest.approx((np.mean(values) - half, np.mean(values) + half), abs=0.03)
-    assert bootstrap_interval([1.0], seed=1) is None
-
-
-class Page(HTMLParser):
-    """Collects addresses, texts and classes, and checks that tags are closed in order."""
-
-    VOID = frozenset({"img", "meta", "input", "br", "link"})
-
-    def __init__(self, html):
-        super().__init__()
-        self.open, self.addresses, self.text, self.ids = [], [], "", []
-        self.feed(html)
-
-    def handle_starttag(self, tag, attrs):
-        attrs = dict(attrs)
-        self.addresses += [attrs[key] for key in ("src", "href", "srcset", "data-original") if attrs.get(key)]
-        self.ids += [attrs["id"]] if "id" in attrs else []
-        if tag not in self.VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        if tag not in self.VOID:
-            self.handle_starttag(tag, attrs)
-            self.open.pop()
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.text += data
-
-
-@pytest.fixture
-def odd(pictures):
-    """A study with an odd name and one of every status."""
-    plan = replace(TINY, photographs=("hill", "<b>&"), codecs=("raw", "jpeg[quality=50]", "broken", "short"))
-    codecs = {"raw": RawCodec(), "broken": BrokenCodec(), "short": WrongSizeCodec()}
-    codecs["jpeg[quality=50]"] = JpegCodec(quality=50)
-    return plan, {"hill": pictures["hill"], "<b>&": pictures["noise"]}, codecs
-
-
-def test_the_page_is_whole_and_needs_nothing_else(tmp_path, odd):
-    plan, pictures, codecs = odd
-    run(plan, pictures, codecs, tmp_path, command="flipproof study run 'tiny'")
-    path = report.write(tmp_path)
-    html = path.read_text(encoding="utf-8")
-    page = Page(html)
-    assert page.open == []
-    assert len(set(page.ids)) == len(page.ids)
-    assert page.addresses
-    assert all(address.startswith(("data:", "#")) for address in page.addresses)
-    assert "http://" not in html
-    assert "https://" not in html
-    assert "@import" not in html
-    for text in (*plan.codecs, "<b>&", "broken: 0.1 bpp is too low", "flipproof study run 'tiny'", "mid-gray"):
-        assert text in page.text
-
-
-def test_the_report_has_figures_and_a_summary(tmp_path, odd):
-    plan, pictures, codecs = odd
-    run(plan, pictures, codecs, tmp_path)
-    report.write(tmp_path)
-    for name in ("psnr.png", "failures.png", "wall.png"):
-        with Image.open(tmp_path / name) as image:
-            assert 1000 <= image.width <= 1300
-    lines = (tmp_path / "summary.csv").read_text().splitlines()
-    assert len(lines) == 1 + len(plan.codecs) * len(plan.bit_error_rates)
-
-
-def test_a_report_made_again_is_the_same(tmp_path, pictures, codecs):
-    run(TINY, pictures, codecs, tmp_path)
-    first = report.write(tmp_path).read_bytes()
-    assert report.write(tmp_path).read_bytes() == first
-
-
-def test_a_study_of_one_codec_without_errors_has_a_report(tmp_path, pictures, codecs):
-    plan = replace(TINY, photographs=("hill",), codecs=("raw",), bit_error_rates=(0.0,))
-    run(plan, pictures, codecs, tmp_path)
-    assert "without bit errors" in report.write(tmp_path).read_text(encoding="utf-8")
-
-
-def test_the_headline_compares_the_ends_of_the_ranking(tmp_path, pictures, codecs):
-    cells = summarise(run(TINY, pictures, codecs, tmp_path), TINY)
-    top = report.headline(cells, TINY)
-    assert top.one_in == "one bit in 100"
-    assert top.best.psnr_all_db >= top.worst.psnr_all_db
-    assert (top.clean.codec, top.clean.bit_error_rate) == (top.best.codec, 0.0)
-
-
-def test_the_table_has_a_line_per_codec(tmp_path, pictures, codecs):
-    cells = summarise(run(TINY, pictures, codecs, tmp_path), TINY)
-    console = Console(width=120, record=True, quiet=False, file=(tmp_path / "table").open("w"))
-    with console.file:
-        console.print(report.table(cells, TINY))
-    text = console.export_text()
-    assert "jpeg[quality=50]" in text
-    assert "100.0 / 100.0" in text
-    assert "100 % lost" in text
-
-
-def test_a_missing_package_says_how_to_get_it(tmp_path, pictures, codecs, monkeypatch):
-    run(TINY, pictures, codecs, tmp_path)
-    monkeypatch.setitem(sys.modules, "jinja2", None)
-    with pytest.raises(MissingExtraError, match=r"jinja2 is not installed; run: pip install 'flipproof\[study\]'"):
-        report.write(tmp_path)
-
-
-@pytest.mark.parametrize("name", photos.names())
-def test_photographs_are_the_pinned_ones(name):
-    image = photos.load(name)
-    assert image.dtype == np.uint8
-    assert image.shape[2] == 3
-    assert min(image.shape[:2]) >= preset("quick").crop
-
-
-def test_an_unknown_photograph_is_an_error():
-    with pytest.raises(UnknownNameError, match="chelsea"):
-        photos.load("lena")
-
-
-def test_a_changed_or_missing_photograph_is_an_error(tmp_path, monkeypatch):
-    monkeypatch.setattr(photos, "_folder", lambda: tmp_path)
-    with pytest.raises(ImageError, match="does not have"):
-        photos.load("coffee")
-    Image.new("RGB", (4, 4)).save(tmp_path / "coffee.png")
-    with pytest.raises(ImageError, match="SHA-256"):
-        photos.load("coffee")
-
-
-def test_a_folder_gives_its_pictures_in_order(tmp_path):
-    for name in ("b.png", "a.PNG", "c.jpg", "c.png"):
-        Image.new("RGB", (4, 3)).save(tmp_path / name)
-    (tmp_path / "notes.txt").write_text("no picture")
-    assert list(photos.load_folder(tmp_path)) == ["a", "b", "c.jpg", "c.png"]
-
-
-def test_a_folder_without_pictures_is_an_error(tmp_path):
-    with pytest.raises(ImageError, match="none"):
-        photos.load_folder(tmp_path)
-    with pytest.raises(ImageError, match="folder"):
-        photos.load_folder(tmp_path / "nowhere")
-
-
-@pytest.mark.parametrize(("shape", "expected"), [((9, 20), (8, 8)), ((5, 20), (5, 8)), ((5, 6), (5, 6))])
-def test_the_crop_is_central_and_no_larger_than_the_picture(shape, expected):
-    image = np.zeros((*shape, 3), np.uint8)
-    image[shape[0] // 2, shape[1] // 2] = 255
-    crop = photos.centre_crop(image, 8)
-    assert crop.shape == (*expected, 3)
-    assert crop[expected[0] // 2, expected[1] // 2, 0] == 255
 
 
 def test_the_command_runs_a_study_on_a_folder(tmp_path, pictures):
@@ -447,7 +203,7 @@ def test_the_command_runs_a_study_on_a_folder(tmp_path, pictures):
     assert "jpeg[quality=9]" in result.stdout
     rows = Store(out).rows()
     assert {row.photograph for row in rows} == {"hill", "noise"}
-    assert len(rows) == 2 * len(preset("quick").bit_error_rates)
+    assert len(rows) == 2 * len(preset("quick").channels)
     assert "--codec 'jpeg[quality=9]'" in Store(out).record().command
 
 
@@ -462,7 +218,3 @@ def test_every_codec_of_a_plan_is_built_from_its_spelling():
     assert codecs_of(replace(TINY, codecs=("jpeg[quality=5]",))) == {
         "jpeg[quality=5]": registry.codec("jpeg[quality=5]")
     }
-
-
-def _but_seconds(rows):
-    return [replace(row, encode_seconds=0, decode_seconds=0) for row in rows]

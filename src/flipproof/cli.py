@@ -113,19 +113,33 @@ def decode(
 def corrupt(
     file: Source,
     damaged: Target,
-    ber: Annotated[float, typer.Option(min=0, max=1, help="Probability of a flip for every bit.")] = 1e-3,
-    seed: Annotated[int, typer.Option(min=0, help="Another seed, other flips.")] = 0,
+    ber: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Probability of a flip for every bit; 1e-3 if not said.", show_default=False),
+    ] = None,
+    channel: Annotated[
+        str | None,
+        typer.Option(help="Instead: any channel, as in gilbert-elliott[ber=1e-3,burst=20].", show_default=False),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed, other damage.")] = 0,
 ) -> None:
-    """Flip random bits of any file, header included."""
+    """Send any file, header included, through a channel; hard decisions are written."""
+    from flipproof import registry
     from flipproof.channel.bsc import BinarySymmetricChannel
     from flipproof.seeds import generator
 
     _distinct(file, damaged)
+    if ber is not None and channel is not None:
+        raise SpecError(f"expected --ber or --channel, got both: {ber:g} and {channel}")
+    made = BinarySymmetricChannel(1e-3 if ber is None else ber) if channel is None else registry.channel(channel)
     data = file.read_bytes()
-    received = BinarySymmetricChannel(ber).corrupt(data, generator(purpose="corrupt", seed=seed))
+    received = made.corrupt(data, generator(purpose="corrupt", seed=seed))
     damaged.write_bytes(received)
     flips = (int.from_bytes(data, "big") ^ int.from_bytes(received, "big")).bit_count()
-    err.print(f"{damaged}: {flips} of {8 * len(data)} bits flipped", highlight=False, soft_wrap=True)
+    what = f"{flips} of {8 * len(data)} bits flipped"
+    if len(received) != len(data):
+        what = f"{len(received)} bytes of {len(data)} sent"
+    err.print(f"{damaged}: {what}", highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -143,6 +157,14 @@ def codecs() -> None:
     from flipproof.info import list_codecs
 
     out.print(_table("codecs", ("codec", "parameters", "what it is"), list_codecs()))
+
+
+@app.command()
+def channels() -> None:
+    """List the channels and their parameters."""
+    from flipproof.info import list_channels
+
+    out.print(_table("channels", ("channel", "parameters", "what it does"), list_channels()))
 
 
 def main() -> None:

@@ -10,6 +10,7 @@
     │   └── HeaderError       the header is damaged beyond repair, or claims the impossible
     ├── DamagedError          strict decoding met damage; carries the DecodeResult
     ├── WeightsError          weights are missing, or are not the ones the file asks for
+    ├── WorkerError           a decoder's child process cannot be started
     └── MissingExtraError     an optional dependency is not installed; says how to get it
 
 Misuse and undecodable bytes are exceptions. Damage that still leaves a picture is a
@@ -35,6 +36,7 @@ __all__ = [
     "SpecError",
     "UnknownNameError",
     "WeightsError",
+    "WorkerError",
 ]
 
 
@@ -91,6 +93,10 @@ class DamagedError(FlipproofError):
 
 class WeightsError(FlipproofError):
     """Weights are missing, fail their checksum, or are not the ones the file was made with."""
+
+
+class WorkerError(FlipproofError):
+    """The process that a decoder is to run in cannot be started; says nothing about the file."""
 
 
 class MissingExtraError(FlipproofError, ImportError):

@@ -1,13 +1,17 @@
-"""Codecs, channels and metrics by name, and their spelling ``name[parameter=value,...]``.
+"""Codecs, channels, codes and metrics by name, and their spelling ``name[parameter=value,...]``.
 
-Names come from the entry-point groups ``flipproof.codecs``, ``flipproof.channels`` and ``flipproof.metrics``, so other
-packages can add theirs; nothing is imported before it is asked for.
+Names come from the entry-point groups ``flipproof.codecs``, ``flipproof.channels``, ``flipproof.codes`` and
+``flipproof.metrics``, so other packages can add theirs; nothing is imported before it is asked for. Values may have
+brackets of their own. A stage of forward error correction goes around any codec:
+``codec+fec[code,parameter=value,...]``, where the parameter ``bpp`` is the rate of the whole file, parity included.
 
 Example:
     >>> codec("jpeg[quality=30]")
     JpegCodec(quality=30, bpp=None)
-    >>> parse("bsc[bit_error_rate=1e-3]")
-    ('bsc', {'bit_error_rate': '1e-3'})
+    >>> parse("bsc[ber=1e-3]")
+    ('bsc', {'ber': '1e-3'})
+    >>> str(codec("jpeg+fec[bch,t=7]", quality=30, bpp=0.5))
+    'jpeg[quality=30]+fec[bch,t=7,m=10,bpp=0.5]'
 """
 
 from __future__ import annotations
@@ -25,14 +29,19 @@ from flipproof.errors import SpecError, UnknownNameError
 if TYPE_CHECKING:
     from flipproof.channel.base import Channel
     from flipproof.codec.base import Codec
+    from flipproof.protection.code import Code
 
-__all__ = ["build", "channel", "codec", "names", "parameters", "parse"]
+__all__ = ["build", "channel", "code", "codec", "names", "parameters", "parse"]
 
 _SPEC = re.compile(r"\s*([A-Za-z0-9_.:/+-]+)\s*(?:\[(.*)\])?\s*")
+MOST_STAGES = 8
+"""Most stages of error correction around one codec."""
+
+_STAGE = re.compile(r"\s*fec\s*(?:\[(.*)\])?\s*")
 
 
 def names(kind: str) -> list[str]:
-    """Returns the sorted names of a kind: ``codecs``, ``channels`` or ``metrics``."""
+    """Returns the sorted names of a kind: ``codecs``, ``channels``, ``codes`` or ``metrics``."""
     return sorted(_entries(kind))
 
 
@@ -42,7 +51,27 @@ def codec(spec: str, **overrides: object) -> Codec:
     Raises:
         SpecError: Malformed spelling, unknown name or parameter, or a value out of range.
     """
-    made: Codec = build("codecs", spec, **overrides)
+    inner, stage = _last_stage(spec)
+    if stage is None:
+        made: Codec = build("codecs", spec, **overrides)
+        return made
+    from flipproof.codec.fec import FecCodec
+
+    name, *items = _split(stage, ",")
+    own = {key: text for key, text in _texts(items, spec).items() if key == "bpp"}
+    rest = [item for item in items if item.partition("=")[0].strip() not in own]
+    rate = {key: _convert("fec", key, text, float) for key, text in own.items()}
+    around = FecCodec(codec(inner), code(f"{name}[{','.join(rest)}]"))
+    return around.with_parameters(**rate | {key: value for key, value in overrides.items() if value is not None})
+
+
+def code(spec: str) -> Code:
+    """Builds an error-correcting code from its spelling.
+
+    Raises:
+        SpecError: As for :func:`codec`.
+    """
+    made: Code = build("codes", spec)
     return made
 
 
@@ -88,16 +117,54 @@ def parse(spec: str) -> tuple[str, dict[str, str]]:
     Raises:
         SpecError: The spelling is malformed.
     """
+    inner, stage = _last_stage(spec)
+    if stage is not None:
+        name, texts = parse(inner)
+        return f"{name}+fec", texts | {"fec": f"{texts['fec']} + {stage}" if "fec" in texts else stage}
     match = _SPEC.fullmatch(spec)
     if not match:
         raise SpecError(f"expected name[parameter=value,...], got {spec!r}")
+    return match[1], _texts(_split(match[2] or "", ","), spec)
+
+
+def _texts(items: list[str], spec: str) -> dict[str, str]:
+    """Reads ``parameter=value`` items."""
     texts: dict[str, str] = {}
-    for item in filter(None, (match[2] or "").split(",")):
+    for item in filter(None, items):
         key, equals, value = (part.strip() for part in item.partition("="))
         if not (key and equals and value) or key in texts:
             raise SpecError(f"expected parameter=value once each in {spec!r}, got {item!r}")
         texts[key] = value
-    return match[1], texts
+    return texts
+
+
+def _last_stage(spec: str) -> tuple[str, str | None]:
+    """Splits ``codec+fec[...]`` into the codec and what the brackets hold; None where there is no such stage."""
+    *rest, last = _split(spec, "+")
+    if len(rest) > MOST_STAGES:
+        raise SpecError(f"expected at most {MOST_STAGES} stages of fec, got {len(rest)}")
+    match = _STAGE.fullmatch(last)
+    if not (rest and match):
+        return spec, None
+    if not match[1]:
+        raise SpecError(f"expected codec+fec[code,parameter=value,...], got {spec!r}")
+    return "+".join(rest), match[1].strip()
+
+
+def _split(text: str, separator: str) -> list[str]:
+    """Splits a text wherever a separator stands outside all brackets."""
+    parts, depth = [""], 0
+    for character in text:
+        depth += (character == "[") - (character == "]")
+        if depth < 0:
+            break
+        if character == separator and not depth:
+            parts.append("")
+        else:
+            parts[-1] += character
+    if depth:
+        raise SpecError(f"expected brackets that match, got {text!r}")
+    return parts
 
 
 @cache
@@ -111,7 +178,9 @@ def _convert(name: str, key: str, text: str, hint: type) -> object:
     if type(None) in options and text.lower() == "none":
         return None
     target = next(option for option in options if option is not type(None))
-    if target is bool and text.lower() in ("true", "false"):
+    if target is bool:
+        if text.lower() not in ("true", "false"):
+            raise SpecError(f"{name}: expected {key} to be true or false, got {text!r}")
         return text.lower() == "true"
     try:
         return target(text)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from flipproof.errors import DamagedError, DecodeError
@@ -20,6 +20,23 @@ class Status(StrEnum):
 
 
 @dataclass(frozen=True)
+class StepDamage:
+    """What happened to the bits of one step of a chain.
+
+    Attributes:
+        bits: All its bits.
+        repaired: Those put right.
+        suspect: Those in blocks beyond repair: most of them right, nobody knows which.
+        lost: Those that did not arrive.
+    """
+
+    bits: int
+    repaired: int = 0
+    suspect: int = 0
+    lost: int = 0
+
+
+@dataclass(frozen=True)
 class Damage:
     """What the decoder noticed; flips in unprotected bits leave no trace but a failed checksum.
 
@@ -29,6 +46,7 @@ class Damage:
         missing_bits: Payload bits that were not there.
         payload_intact: Whether the payload matches its checksum; None where the format has none.
         notes: Anything else, one line each.
+        steps: The steps of a chain, if the format has them.
     """
 
     repaired_bits: int = 0
@@ -36,6 +54,15 @@ class Damage:
     missing_bits: int = 0
     payload_intact: bool | None = None
     notes: tuple[str, ...] = ()
+    steps: tuple[StepDamage, ...] = ()
+
+    def with_notes(self, notes: tuple[str, ...]) -> Damage:
+        """Returns the same damage with other notes."""
+        return replace(self, notes=notes)
+
+    def share(self, kind: str) -> float:
+        """Returns the share of all bits of steps that are ``repaired``, ``suspect`` or ``lost``, from 0 to 1."""
+        return float(sum(getattr(s, kind) for s in self.steps) / max(1, sum(s.bits for s in self.steps)))
 
     def __str__(self) -> str:
         """One line for people."""
@@ -44,9 +71,17 @@ class Damage:
             f"{self.failed_blocks} protected blocks beyond repair" if self.failed_blocks else "",
             f"{self.missing_bits} bits missing" if self.missing_bits else "",
             "payload damaged" if self.payload_intact is False else "",
+            *(self._where(kind) for kind in ("suspect", "lost")),
             *self.notes,
         ]
         return ", ".join(part for part in parts if part) or "no damage seen"
+
+    def _where(self, kind: str) -> str:
+        """Says which steps have bits of a kind, and what share of all bits that is."""
+        hit = [index for index, step in enumerate(self.steps) if getattr(step, kind)]
+        if not hit:
+            return ""
+        return f"{100 * self.share(kind):.2g} % of the bits {kind} (of the steps {hit[0]} to {hit[-1]})"
 
 
 @dataclass(frozen=True, eq=False)

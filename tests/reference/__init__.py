@@ -1,5 +1,4 @@
 """A decoder for the shipped prior, written from docs/format.md alone: it imports nothing of flipproof.
 
-It is made to be read beside that page and is in no hurry. Only the correction of damaged blocks is not its own; bchlib
-does that, as in the package. The weights are those of the package's file.
+It is made to be read beside that page and is in no hurry. The weights are those of the package's file.
 """

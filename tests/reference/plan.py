@@ -57,16 +57,11 @@ class Plan:
     header: Header
     coarsest: int
     steps: tuple[Step, ...]
-    protected_steps: int = 0
     stored: int | None = None
 
     @property
     def payload_size(self) -> int:
         return -(-sum(step.bits for step in self.steps) // 8) if self.stored is None else self.stored
-
-    @property
-    def protected_size(self) -> int:
-        return -(-sum(step.bits for step in self.steps[: self.protected_steps]) // 8)
 
     def shape(self, grid: int) -> tuple[int, int, int]:
         return self.header.shape(self.coarsest, grid)

@@ -8,6 +8,7 @@ from itertools import chain, repeat
 
 import numpy as np
 
+from reference.bits import Bits
 from reference.diffc import Seeds
 
 MODULUS = 2**64
@@ -59,7 +60,7 @@ def left_edges(coding: Seeds) -> np.ndarray:
     return np.append(edges, TOTAL)
 
 
-def decode_seeds(data: bytes, codings: list[Seeds]) -> tuple[np.ndarray, np.ndarray]:
+def decode_seeds(data: bytes, codings: list[Seeds]) -> Bits:
     """Returns the bits of all seeds at fixed length, and which of them are known."""
     tables = [left_edges(coding) for coding in codings]
     after_zeros, after_ones = (list(_seeds(data, then, codings, tables)) for then in (0, 255))
@@ -69,7 +70,7 @@ def decode_seeds(data: bytes, codings: list[Seeds]) -> tuple[np.ndarray, np.ndar
     seeds = after_zeros[:complete] + [0] * (len(widths) - complete)
     digits = "".join(f"{seed:0{width}b}" for seed, width in zip(seeds, widths, strict=True))
     bits = np.array([int(digit) for digit in digits], np.uint8)
-    return bits, np.arange(len(bits)) < sum(widths[:complete])
+    return Bits(bits, np.arange(len(bits)) < sum(widths[:complete]))
 
 
 def _seeds(data: bytes, then: int, codings: list[Seeds], tables: list[np.ndarray]) -> Iterator[int]:

@@ -58,17 +58,16 @@ class Growth:
 
 def read_tracks(reader: FieldReader, header: Header) -> Plan:
     growth = Growth(1 << reader.number(3), reader.number(8) / 16, reader.number(5) / 16, reader.number(3))
-    most, count, protected, finest = reader.number(4), reader.number(6), reader.number(6), 1 << reader.number(3)
+    most, count, finest = reader.number(4), reader.number(6), 1 << reader.number(3)
     sigma, last = 16 * 2 ** (-12 * reader.number(12) / 4096), reader.number(22)
     require(growth.first and growth.threshold and growth.per_octave and count and last)
-    require(protected <= count and finest <= growth.coarsest)
-    require(growth.coarsest == 1 or header.space.factor == 1)
+    require(finest <= growth.coarsest and (growth.coarsest == 1 or header.space.factor == 1))
     budgets = [round(2 ** (code / 4)) for code in _codes(reader, count - 1)]
     steps = _steps(header, growth, [*budgets, last], finest, most)
     require(count == 1 or steps[-1].growing or sigma < steps[-2].sigma)
     steps[-1] = replace(steps[-1], sigma=sigma)
     require(sum(step.bits for step in steps) <= header.most_bits)
-    return Plan(header, growth.coarsest, tuple(steps), protected)
+    return Plan(header, growth.coarsest, tuple(steps))
 
 
 def _codes(reader: FieldReader, count: int) -> list[int]:

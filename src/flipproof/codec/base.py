@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from flipproof.errors import DecodeError, SpecError
 from flipproof.image import ImageLike
+from flipproof.received import File
 from flipproof.result import DecodeResult, Status
 
 if TYPE_CHECKING:
@@ -46,18 +47,18 @@ class Codec(ABC):
         """
 
     @abstractmethod
-    def decode_many(self, files: Sequence[bytes], upto: float = 1.0) -> list[DecodeResult]:
+    def decode_many(self, files: Sequence[File], upto: float = 1.0) -> list[DecodeResult]:
         """Decodes files, in batches where that is faster; never raises for what the bytes are.
 
         Arguments:
-            files: The files.
+            files: The files, as bytes or with what is known about each bit.
             upto: Leading share of each file to use, from 0 to 1. Only some codecs can show a part.
 
         Returns:
             One result per file; a file without a picture has the status ``failed``.
         """
 
-    def decode(self, data: bytes, upto: float = 1.0) -> DecodeResult:
+    def decode(self, data: File, upto: float = 1.0) -> DecodeResult:
         """Decodes one file, or its leading share.
 
         Raises:

@@ -98,16 +98,21 @@ class _DiffCCodec(ChainCodec):
         if not draft.steps:
             raise RateError(
                 f"{self.name}: {self.bpp:g} bpp of {common.width}x{common.height} is {size} bytes; expected more than "
-                f"{_header_size([])}, and room for a first step"
+                f"{container.packed_size(_fields_size([]), 0, self.plan(size))}, and room for a first step"
             )
         stored = self.stored(draft)
-        return self.assemble(self._fields(draft, stored), draft.script(stored), draft.bits)
+        return self.assemble(self._fields(draft, stored), draft.script(stored), draft.bits, self.plan(size))
 
     def _draft(self, common: Common, grid: int, size: int, target: Target) -> Draft:
         """Returns the steps of a file of a size in bytes; fewer bits where the grid cannot use them all."""
         schedule = latent_schedule(common.space, grid, turbo_timesteps(self.steps))
         self.check_scoring((self.steps - 1) * common.samples(grid, grid) << self.seed_bits)
-        draft = Draft(common, schedule, self.seed_bits, lambda steps: 8 * (size - _header_size(steps)), type(self).cost)
+        plan = self.plan(size)
+
+        def budget(steps: Sequence[ChannelStep]) -> int:
+            return 8 * container.payload_room(_fields_size(steps), size, plan)
+
+        draft = Draft(common, schedule, self.seed_bits, budget, type(self).cost)
         steps = walk(self.denoiser, schedule, target.shape, self.device)
         follow(steps, lambda proposal: draft.answer(proposal, target), lambda: draft.full)
         return draft
@@ -198,7 +203,7 @@ class DiffC(_DiffCCodec):
     def retrieve(self, script: Script, payload: bytes, known: NDArray[np.bool_]) -> tuple[BitArray, NDArray[np.bool_]]:
         """Returns the bits of all seeds at fixed length; those the coder could not make out are unknown."""
         steps = _channel_steps(script)
-        arrived = payload if known.all() else payload[: int(np.argmin(known))]
+        arrived = payload if known.all() else payload[: int(np.argmin(known)) // 8]
         widths, counts = [s.protocol.seed_bits for s in steps], [s.protocol.parts for s in steps]
         seeds, complete = zipf.expand(arrived, [s.exponent for s in steps], widths, counts)
         bits = [pack_numbers(numbers, width).ravel() for numbers, width in zip(seeds, widths, strict=True)]
@@ -211,9 +216,10 @@ def _channel_steps(script: Script) -> list[ChannelStep]:
     return [step for step in script.steps if isinstance(step, ChannelStep)]
 
 
-def _header_size(steps: Sequence[ChannelStep]) -> int:
-    """Returns the most bytes that everything but the payload can take."""
+def _fields_size(steps: Sequence[ChannelStep]) -> int:
+    """Returns the most bytes that the header fields can take."""
     writer = BitWriter()
     if steps:
         write_codes(writer, steps)
-    return container.packed_size(-(-(COMMON_BITS + FIXED_BITS + STORED_BITS + writer.bits) // 8), 0, 0)
+    bits: int = COMMON_BITS + FIXED_BITS + STORED_BITS + writer.bits
+    return -(-bits // 8)

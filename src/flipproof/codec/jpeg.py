@@ -1,4 +1,4 @@
-"""JPEG through Pillow, the baseline everyone knows."""
+"""JPEG through Pillow, the baseline everyone knows; decoded in a process of its own."""
 
 from __future__ import annotations
 
@@ -12,14 +12,16 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from flipproof.codec.base import Codec
-from flipproof.errors import ImageError, RateError
+from flipproof.codec.isolated import Isolated
+from flipproof.errors import DecodeError, ImageError, RateError
 from flipproof.image import PILLOW_ERRORS, ImageLike, RgbImage, check_size, to_rgb
+from flipproof.received import File, hard
 from flipproof.result import Damage, DecodeResult, Status
 
 if TYPE_CHECKING:
     from flipproof.codec.target import Priority
 
-__all__ = ["JpegCodec"]
+__all__ = ["JpegCodec", "read_jpeg"]
 
 
 @dataclass(frozen=True)
@@ -56,9 +58,9 @@ class JpegCodec(Codec):
             raise RateError(f"jpeg: {self.bpp:g} bpp is too low here: quality 1 needs {8 * len(data) / pixels:.3g} bpp")
         return data
 
-    def decode_many(self, files: Sequence[bytes], upto: float = 1.0) -> list[DecodeResult]:  # noqa: D102 (inherited)
+    def decode_many(self, files: Sequence[File], upto: float = 1.0) -> list[DecodeResult]:  # noqa: D102 (inherited)
         self.check_parameters(("upto", upto == 1, "1, baseline files do not show in part"), upto=upto)
-        return [_load(data) for data in files]
+        return [_load(hard(file)) for file in files]
 
 
 def _save(rgb: RgbImage, quality: int) -> bytes:
@@ -84,16 +86,29 @@ def _largest(save: Callable[[int], bytes], budget: int) -> bytes:
     return best
 
 
-def _load(data: bytes) -> DecodeResult:
+def read_jpeg(data: bytes) -> RgbImage:
+    """Decodes a JPEG file in this process.
+
+    Raises:
+        DecodeError: Pillow cannot, or the picture is too large.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             image = Image.open(io.BytesIO(data), formats=["JPEG"])
             check_size(image.height, image.width)
-            pixels = np.asarray(image.convert("RGB"))
+            return np.asarray(image.convert("RGB"))
     except UnidentifiedImageError:
-        return DecodeResult(None, Status.FAILED, codec="jpeg", error="no JPEG header found")
+        raise DecodeError("no JPEG header found") from None
     except (ImageError, *PILLOW_ERRORS) as error:
-        reason = str(error).partition("\n")[0] or type(error).__name__
-        return DecodeResult(None, Status.FAILED, codec="jpeg", error=reason)
-    return DecodeResult(pixels, Status.OK, Damage(), "jpeg")
+        raise DecodeError(str(error).partition("\n")[0] or type(error).__name__) from error
+
+
+_READ = Isolated(read_jpeg)
+
+
+def _load(data: bytes) -> DecodeResult:
+    try:
+        return DecodeResult(_READ(data), Status.OK, Damage(), "jpeg")
+    except DecodeError as error:
+        return DecodeResult(None, Status.FAILED, codec="jpeg", error=str(error))

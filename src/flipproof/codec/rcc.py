@@ -1,8 +1,7 @@
 """What reverse-channel-coding codecs share: building files, and decoding them by walking the chain.
 
 A file is a :mod:`flipproof.container` whose header is a :mod:`flipproof.codec.script`. The payload is the concatenation
-of the steps' bits, unless the codec stores it otherwise; those of the leading steps, as many as the header says, travel
-in the protected part of the container.
+of the steps' bits, unless the codec stores it otherwise, protected as the codec's plan says.
 """
 
 from __future__ import annotations
@@ -10,9 +9,9 @@ from __future__ import annotations
 import binascii
 import math
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import accumulate, pairwise
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -26,12 +25,16 @@ from flipproof.chain import Move, Proposal, drive, walk
 from flipproof.codebook.base import Codebook
 from flipproof.codebook.make import KINDS, make_codebook
 from flipproof.codec.base import Codec
+from flipproof.codec.reception import Reception, receive, spans
 from flipproof.codec.script import Common, Script, Step, read_common, write_common
 from flipproof.codec.target import to_picture
 from flipproof.errors import FlipproofError, HeaderError, SpecError, WeightsError
 from flipproof.image import RgbImage
 from flipproof.prior.base import Prior
 from flipproof.prior.load import PRECISIONS, check_device, load_prior
+from flipproof.protection.design import check_protection, make_plan
+from flipproof.protection.plan import UNPROTECTED, Plan
+from flipproof.received import File, hard
 from flipproof.reconstruction import RECONSTRUCTIONS
 from flipproof.result import Damage, DecodeResult, Status
 
@@ -45,15 +48,6 @@ MOST_SCORED = 2**40
 """Most samples of Gaussian atoms that an encoder draws for one file."""
 
 
-@dataclass(frozen=True)
-class _Payload:
-    """What arrived of a payload: bits (payload bits,), which of them are usable, and the damage."""
-
-    bits: BitArray
-    known: NDArray[np.bool_]
-    damage: Damage
-
-
 @dataclass(frozen=True, kw_only=True)
 class ChainCodec(Codec):
     """Base of codecs that steer a chain.
@@ -65,6 +59,9 @@ class ChainCodec(Codec):
         codebook: Kind of codebook, ``rotated`` or ``gaussian``; a decoder takes it from the file.
         reconstruction: What a decoder makes of the end of a chain: ``mse``, the least squared error; ``sharp``, a
             picture with detail; None, what suits the codec.
+        protect: Protection of the payload: ``none``; ``uniform[t=20]``, one code for all of it; ``uep[ber=0.01]``, the
+            plan that is best over a range of bit error rates, see :mod:`flipproof.protection.design`. A decoder takes
+            it from the file. The header is always protected.
         precision: Type the denoiser computes in: float32, float16 or bfloat16.
         device: Where to compute: cpu or cuda.
     """
@@ -72,6 +69,7 @@ class ChainCodec(Codec):
     prior: str | Prior = "small"
     codebook: str = "rotated"
     reconstruction: str | None = None
+    protect: str = "none"
     precision: str = "float32"
     device: str = "cpu"
 
@@ -86,6 +84,11 @@ class ChainCodec(Codec):
             ("precision", self.precision in PRECISIONS, f"one of {', '.join(PRECISIONS)}"),
         )
         check_device(self.device)
+        check_protection(self.protect)
+
+    def plan(self, size: int) -> Plan:
+        """Returns the protection of the payload in a file of about so many bytes."""
+        return make_plan(self.protect, self.name, max(1, size - container.packed_size(0, 0, UNPROTECTED)))
 
     @property
     def denoiser(self) -> Prior:
@@ -119,7 +122,7 @@ class ChainCodec(Codec):
         script.check_work()
         return reader, script
 
-    def decode(self, data: bytes, upto: float = 1.0) -> DecodeResult:
+    def decode(self, data: File, upto: float = 1.0) -> DecodeResult:
         """Decodes one file, or its leading share.
 
         Raises:
@@ -131,26 +134,26 @@ class ChainCodec(Codec):
         self._open(data)
         return super().decode(data, upto)
 
-    def decode_many(self, files: Sequence[bytes], upto: float = 1.0) -> list[DecodeResult]:  # noqa: D102 (inherited)
+    def decode_many(self, files: Sequence[File], upto: float = 1.0) -> list[DecodeResult]:  # noqa: D102 (inherited)
         self.check_parameters(("upto", 0 <= upto <= 1, "from 0 to 1"), upto=upto)
         results: dict[int, DecodeResult] = {}
-        groups: dict[Script, list[tuple[int, _Payload]]] = {}
+        groups: dict[Script, list[tuple[int, Reception]]] = {}
         for index, data in enumerate(files):
             try:
                 file, script = self._open(data)
             except FlipproofError as error:
                 results[index] = DecodeResult(None, Status.FAILED, codec=self.name, error=str(error))
             else:
-                payload = self._receive(data, file, script, upto)
+                reception = receive(file, len(hard(data)), script, self.retrieve, upto)
                 alike = replace(script, common=replace(script.common, checksum=0))
-                groups.setdefault(alike, []).append((index, payload))
+                groups.setdefault(alike, []).append((index, reception))
         for script, members in groups.items():
-            decoded = self._decode_alike(script, [payload for _, payload in members])
+            decoded = self._decode_alike(script, [reception for _, reception in members])
             results |= zip((index for index, _ in members), decoded, strict=True)
         return [results[index] for index in range(len(files))]
 
-    def assemble(self, fields: BitWriter, script: Script, bits: Sequence[BitArray]) -> bytes:
-        """Builds a file from the codec's own header fields and the bits of its steps.
+    def assemble(self, fields: BitWriter, script: Script, bits: Sequence[BitArray], plan: Plan) -> bytes:
+        """Builds a file from the codec's own header fields, the bits of its steps, and their protection.
 
         Raises:
             SpecError: No decoder would draw so many Gaussian atoms.
@@ -161,8 +164,7 @@ class ChainCodec(Codec):
         common = replace(script.common, checksum=checksum, fingerprint=self.denoiser.fingerprint)
         writer = write_common(self.name, common)
         writer.append(fields)
-        split = script.protected_size
-        return container.pack(writer.getvalue(), payload[:split], payload[split:])
+        return container.pack(writer.getvalue(), payload, plan)
 
     def common(self, image: RgbImage) -> Common:
         """Returns the first header fields for a picture."""
@@ -179,13 +181,13 @@ class ChainCodec(Codec):
         Arguments:
             script: What the header says.
             payload: Received payload, of the length the script says.
-            known: Which of its bytes arrived.
+            known: Which of its bits arrived.
 
         Returns:
             The bits and which of them are known.
         """
         size = sum(step.bits for step in script.steps)
-        return np.unpackbits(np.frombuffer(payload, np.uint8))[:size], np.repeat(known, 8)[:size]
+        return np.unpackbits(np.frombuffer(payload, np.uint8))[:size], known[:size]
 
     def last_step(self, script: Script) -> int:
         """Returns how many steps of a script the decoder takes."""
@@ -205,7 +207,7 @@ class ChainCodec(Codec):
                 f"{self.name}: expected at most 2^40 samples of gaussian atoms, got {scored}; use codebook=rotated"
             )
 
-    def _open(self, data: bytes) -> tuple[container.Container, Script]:
+    def _open(self, data: File) -> tuple[container.Container, Script]:
         """Opens a file and checks that it can be decoded."""
         file = container.unpack(data)
         _, script = self.open(file)
@@ -233,51 +235,51 @@ class ChainCodec(Codec):
         if prior.space != common.space:
             raise WeightsError(f"expected a prior of {common.space}, got one of {prior.space}")
 
-    def _receive(self, data: bytes, file: container.Container, script: Script, upto: float) -> _Payload:
-        """Joins the parts of a payload of any length and marks what did not arrive or is not to be used."""
-        payload, known = _join(file, script)
-        wanted, arrived = script.payload_size - script.protected_size, len(file.rest)
-        damage = Damage(
-            repaired_bits=file.repaired_bits,
-            failed_blocks=file.failed_blocks,
-            missing_bits=8 * int((~known).sum()),
-            payload_intact=binascii.crc_hqx(payload, 0) == script.common.checksum,
-            notes=(f"{arrived - wanted} extra bytes",) if arrived > wanted else (),
-        )
-        known &= np.arange(len(known)) < _prefix(file, script, math.ceil(upto * len(data)))
-        bits, usable = self.retrieve(script, payload, known)
-        faults = _faults(script, bits) + int(known.all() and not usable.all())
-        notes = (*damage.notes, f"{faults} value(s) that no encoder writes") if faults else damage.notes
-        return _Payload(bits, usable, replace(damage, notes=notes))
-
-    def _decode_alike(self, script: Script, payloads: Sequence[_Payload]) -> list[DecodeResult]:
-        """Decodes files of one script together, as many at once as memory allows."""
+    def _decode_alike(self, script: Script, receptions: Sequence[Reception]) -> list[DecodeResult]:
+        """Decodes files of one script: equal receptions once, as many together as memory allows."""
         chunk = max(1, BATCH_PIXELS // (script.common.height * script.common.width))
-        order = sorted(range(len(payloads)), key=lambda i: payloads[i].known.tobytes())
-        results: dict[int, DecodeResult] = {}
-        for members in _alike(order, payloads, chunk):
-            part = [payloads[i] for i in members]
-            pictures = self._replay(script, np.stack([payload.bits for payload in part]), part[0].known)
-            for i, picture, payload in zip(members, pictures, part, strict=True):
-                results[i] = DecodeResult(to_picture(picture), _status(payload.damage), payload.damage, self.name)
-        return [results[i] for i in range(len(payloads))]
+        different = {reception.key: reception for reception in receptions}
+        pictures: dict[tuple[bytes, bytes, bytes], RgbImage] = {}
+        for keys in _alike(sorted(different), chunk):
+            part = [different[key] for key in keys]
+            doubts = [reception.reliability for reception in part if reception.reliability is not None]
+            bits = np.stack([reception.bits for reception in part])
+            decoded = self.replay(script, bits, part[0].known, np.stack(doubts) if doubts else None)
+            pictures |= zip(keys, map(to_picture, decoded), strict=True)
+        return [
+            DecodeResult(pictures[reception.key].copy(), _status(reception.damage), reception.damage, self.name)
+            for reception in receptions
+        ]
 
     @torch.inference_mode()
-    def _replay(self, script: Script, bits: BitArray, known: NDArray[np.bool_]) -> Tensor:
-        """Walks the chain a script describes with received bits (B, payload bits); returns (B, 3, H, W)."""
-        spans = list(pairwise(accumulate((step.bits for step in script.steps), initial=0)))
-        last = self.last_step(script)
+    def replay(
+        self, script: Script, bits: BitArray, known: NDArray[np.bool_], reliability: NDArray[np.float32] | None = None
+    ) -> Tensor:
+        """Walks the chain a script describes with received bits.
+
+        Arguments:
+            script: What the header says.
+            bits: Bits of all steps of B chains, with shape (B, bits).
+            known: Which of them are usable, with shape (bits,).
+            reliability: Their absolute log-likelihood ratios (B, bits), if they differ.
+
+        Returns:
+            Pictures in [-1, 1] with shape (B, 3, H, W).
+        """
+        places, last = spans(script), self.last_step(script)
 
         def choose(proposal: Proposal) -> Move | None:
             if proposal.index >= last or script.steps[proposal.index].growing != proposal.growing:
                 return None
-            step, (a, b) = script.steps[proposal.index], spans[proposal.index]
+            step, (a, b) = script.steps[proposal.index], places[proposal.index]
             codebook = codebook_for(script.common.codebook, step, proposal)
             if step.protocol is None:
                 return free_move(step, proposal, codebook)
             steering = step.protocol.read(bits[:, a:b], known[a:b])
             if steering.share < LEAST_SHARE:
                 return None
+            if reliability is not None:
+                steering = step.protocol.doubt(steering, reliability[:, a:b])
             return Move(step.level.sigma, steering.to(self.device).steer(codebook))
 
         prior, shape = self.denoiser, (len(bits), *script.shape)
@@ -303,40 +305,11 @@ def free_move(step: Step, proposal: Proposal, codebook: Codebook) -> Move:
     return Move(step.level.sigma, codebook.noise(len(proposal.mean)).to(proposal.mean.device))
 
 
-def _join(file: container.Container, script: Script) -> tuple[bytes, NDArray[np.bool_]]:
-    """Returns the payload, missing bytes zero, and which bytes arrived."""
-    size, split = script.payload_size, script.protected_size
-    payload = (file.safe[:split].ljust(split, b"\0") + file.rest)[:size].ljust(size, b"\0")
-    known = np.zeros(size, dtype=bool)
-    known[: min(split, max(0, file.safe_arrived))] = True
-    known[split : split + len(file.rest)] = True
-    return payload, known
-
-
-def _prefix(file: container.Container, script: Script, length: int) -> int:
-    """Returns how many payload bytes the first ``length`` bytes of a file hold."""
-    split = script.protected_size
-    beyond = length - container.packed_size(len(file.fields), split, 0)
-    return split + beyond if beyond > 0 else min(split, max(0, container.safe_prefix(len(file.fields), length)))
-
-
-def _faults(script: Script, bits: BitArray) -> int:
-    """Counts the values of a payload that no encoder writes."""
-    ends = accumulate((step.bits for step in script.steps), initial=0)
-    coded = ((step.protocol, a, b) for step, (a, b) in zip(script.steps, pairwise(ends), strict=True) if step.protocol)
-    return sum(int(protocol.faults(bits[None, a:b])[0]) for protocol, a, b in coded)
-
-
-def _alike(order: Sequence[int], payloads: Sequence[_Payload], chunk: int) -> list[list[int]]:
-    """Groups payloads of which the same bits are known, at most ``chunk`` to a group."""
-    groups: list[list[int]] = []
-    for i in order:
-        last = groups[-1] if groups else []
-        if last and len(last) < chunk and np.array_equal(payloads[last[0]].known, payloads[i].known):
-            last.append(i)
-        else:
-            groups.append([i])
-    return groups
+def _alike(keys: Sequence[tuple[bytes, bytes, bytes]], chunk: int) -> Iterator[list[tuple[bytes, bytes, bytes]]]:
+    """Groups keys of receptions of which the same bits are known, at most ``chunk`` to a group."""
+    for _, members in groupby(keys, key=lambda key: (key[0], bool(key[1]))):
+        group = list(members)
+        yield from (group[i : i + chunk] for i in range(0, len(group), chunk))
 
 
 def _status(damage: Damage) -> Status:

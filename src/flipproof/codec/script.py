@@ -97,14 +97,12 @@ class Script:
         common: What all codecs say.
         schedule: Proposes the levels.
         steps: The steps to take.
-        protected: Leading steps whose bits are protected.
         stored: Payload bytes, without parity, where they do not follow from the steps.
     """
 
     common: Common
     schedule: Schedule
     steps: tuple[Step, ...]
-    protected: int = 0
     stored: int | None = None
 
     @property
@@ -116,11 +114,6 @@ class Script:
     def payload_size(self) -> int:
         """Payload bytes, without parity."""
         return -(-sum(step.bits for step in self.steps) // 8) if self.stored is None else self.stored
-
-    @property
-    def protected_size(self) -> int:
-        """Protected bytes at the start of the payload, without parity."""
-        return -(-sum(step.bits for step in self.steps[: self.protected]) // 8)
 
     def check_work(self) -> None:
         """Checks that Gaussian atoms can be drawn in minutes.

@@ -10,7 +10,7 @@ where the file is full: the last step's :math:`\sigma_s` is the one its remainin
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
@@ -27,7 +27,7 @@ from flipproof.schedule import GrownSchedule
 __all__ = ["TracksCodec"]
 
 DEFAULT_BPP = 0.25
-DEFAULT_LEAST = 160
+DEFAULT_LEAST = 384
 MOST_COARSE = 32
 LEAST_ROWS = 4
 LATENT_START = 14.5
@@ -40,12 +40,10 @@ class TracksCodec(ChainCodec):
 
     Attributes:
         bpp: Whole-file rate in bits per pixel, header and protection included. Where the picture cannot use so many
-            bits the file is smaller. None means 0.25, and at least 160 bytes.
+            bits the file is smaller. None means 0.25, and at least 384 bytes.
         steps_per_octave: Steps in which the noise halves, 1 to 7: more save bits and cost time.
         track_bits: Index bits of the longest tracks, 0 to 15: longer tracks save bits, shorter ones lose less per flip.
         threshold: Noise per sample at which the chain moves to a finer grid, from 1/16 to 31/16 in sixteenths.
-        protected_share: Share of the file, from 0 to 1: the first steps are protected by the strong code as long as
-            their bits, without parity, fit it. 0 protects nothing but the header.
             The other parameters are those of :class:`~flipproof.codec.rcc.ChainCodec`.
     """
 
@@ -53,9 +51,9 @@ class TracksCodec(ChainCodec):
     draft_type: ClassVar[type[Draft]] = Draft
     bpp: float | None = None
     steps_per_octave: int = 3
-    track_bits: int = 8
+    track_bits: int = 10
     threshold: float = 0.625
-    protected_share: float = 0.1
+    protect: str = field(default="uep", kw_only=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -68,7 +66,6 @@ class TracksCodec(ChainCodec):
                 0 < self.threshold < 2 and (16 * self.threshold).is_integer(),
                 "a multiple of 1/16 from 1/16 to 31/16",
             ),
-            ("protected_share", 0 <= self.protected_share <= 1, "from 0 to 1"),
         )
 
     @torch.inference_mode()
@@ -80,13 +77,13 @@ class TracksCodec(ChainCodec):
         self.check_scoring(common.samples(schedule.coarsest, 1) ** 2 * MOST_STEPS)
         target = Target.of(rgb, prior, schedule.coarsest, self.device, priority)
         for reserve in (GROWTH_RESERVE, 0.0):
-            draft = self.draft_type(schedule, common, size, self.track_bits, self.protected_share, reserve)
+            draft = self.draft_type(schedule, common, size, self.track_bits, self.plan(size), reserve)
             draft.steer_to(target, prior, self.device)
             if not draft.starved:
                 break
         if not draft.steps:
             raise RateError(f"tracks: {size} bytes leave no room for a single step with these parameters")
-        return self.assemble(draft.fields(), draft.script(), draft.bits)
+        return self.assemble(draft.fields(), draft.script(), draft.bits, draft.plan)
 
     @classmethod
     def read_script(cls, reader: BitReader, common: Common) -> Script:  # noqa: D102 (inherited)
@@ -104,7 +101,7 @@ class TracksCodec(ChainCodec):
         """Returns the size of the file to make, in bytes."""
         if self.bpp is None:
             return max(DEFAULT_LEAST, int(DEFAULT_BPP * height * width / 8))
-        target, least = int(self.bpp * height * width / 8), smallest_file()
+        target, least = int(self.bpp * height * width / 8), smallest_file(self.plan(1))
         if target < least:
             raise RateError(
                 f"tracks: {self.bpp:g} bpp of {width}x{height} is {target} bytes; expected at least {least} "

@@ -1,8 +1,8 @@
 """A tracks file in the making: what each step wants, what still fits, and the header that says so.
 
-Header fields after the common ones: the schedule, the number of steps and how many of them are protected, the grid the
-chain ends on, noise and tracks of the last step, then the tracks of all steps before it, quantised to quarter octaves,
-the first two on 7 bits each and the others as differences, which hover around 1.
+Header fields after the common ones: the schedule, the number of steps, the grid the chain ends on, noise and tracks of
+the last step, then the tracks of all steps before it, quantised to quarter octaves, the first two on 7 bits each and
+the others as differences, which hover around 1.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import math
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from itertools import accumulate
 
 from torch import Tensor
 
@@ -23,6 +22,7 @@ from flipproof.codec.script import COMMON_BITS, Common, Script, Step
 from flipproof.codec.target import Target
 from flipproof.errors import HeaderError
 from flipproof.prior.base import Prior
+from flipproof.protection.plan import Plan
 from flipproof.protocol.tracks import TracksProtocol
 from flipproof.schedule import GrownSchedule, Level
 from flipproof.selection.tracks import capture, select_tracks, track_bits
@@ -38,15 +38,13 @@ SIGMA_LEAST = 0.015
 MOST_STEPS = 63
 MOST_RATE = 24
 """Bits per pixel that a payload may have, and 1280 bits more."""
+BEYOND = 64
+"""Tracks tried beyond the most that fit at first."""
 MOST_CODE = 127
 """Largest budget code, of seven bits."""
-FULL = 0.995
-"""Share of the target at which a file counts as full."""
-MOST_PROTECTED = 60000
-"""Bytes of protected payload that a container surely holds."""
 SIGMA_TOP, SIGMA_OCTAVES, SIGMA_BITS = 16.0, 12, 12
 TRACKS_BITS = 22
-FIXED_BITS = 3 + 8 + 5 + 3 + 4 + 6 + 6 + 3 + SIGMA_BITS + TRACKS_BITS
+FIXED_BITS = 3 + 8 + 5 + 3 + 4 + 6 + 3 + SIGMA_BITS + TRACKS_BITS
 
 
 @dataclass(frozen=True)
@@ -71,7 +69,7 @@ class Draft:
         common: What the header says of the picture and its space.
         target: Bytes the file may have.
         track_bits: Index bits of the longest tracks.
-        protected_share: Leading steps are protected as long as their bits are at most this share of the file.
+        plan: The protection of the payload.
         growth_reserve: Bits that must be left after growing, over those of the new band; 0 grows in any case.
         steps: The steps.
         bits: What each of them wrote.
@@ -81,12 +79,11 @@ class Draft:
     common: Common
     target: int
     track_bits: int
-    protected_share: float
+    plan: Plan
     growth_reserve: float
     steps: list[TrackStep] = field(default_factory=list)
     bits: list[BitArray] = field(default_factory=list)
     _full: bool = False
-    _bare_end: bool = False
 
     def steer_to(self, target: Target, prior: Prior, device: str) -> None:
         """Walks the chain towards a picture, taking every step that fits."""
@@ -107,7 +104,7 @@ class Draft:
 
     def script(self) -> Script:
         """Returns the script of the steps so far."""
-        return Script(self.common, self.schedule, tuple(self.steps), self._protected(self.steps, self._bare_end))
+        return Script(self.common, self.schedule, tuple(self.steps))
 
     def fields(self) -> BitWriter:
         """Returns the codec's own header fields for the steps so far."""
@@ -118,7 +115,6 @@ class Draft:
         writer.write("steps per octave", self.schedule.steps_per_octave, 3)
         writer.write("longest track (log2)", self.track_bits, 4)
         writer.write("steps", len(self.steps), 6)
-        writer.write("protected steps", self._protected(self.steps, self._bare_end), 6)
         writer.write("finest grid (log2)", _log2(last.level.grid), 3)
         writer.write("last sigma", _sigma_code(last.level.sigma), SIGMA_BITS)
         writer.write("last tracks", last.protocol.tracks, TRACKS_BITS)
@@ -162,38 +158,32 @@ class Draft:
     def _leaves_room(self, step: TrackStep) -> bool:
         """Returns whether a step of one track would still fit after one more step."""
         least = replace(step, protocol=TracksProtocol(1, self.track_bits))
-        return self._size_with(step, least, bare=True) <= self.target
+        return self._size_with(step, least) <= self.target
 
-    def _size_with(self, *more: TrackStep, bare: bool = False) -> int:
-        """Returns the bytes of the file if it ended with more steps, the last of which may be unprotected (bare)."""
+    def _size_with(self, *more: TrackStep) -> int:
+        """Returns the bytes of the file if it ended with more steps."""
         steps = [*self.steps, *more]
-        safe = -(-sum(s.bits for s in steps[: self._protected(steps, bare)]) // 8)
-        total = -(-sum(s.bits for s in steps) // 8)
-        return container.packed_size(_fields_size(steps[:-1]), safe, total - safe)
+        payload = -(-sum(step.bits for step in steps) // 8)
+        return container.packed_size(_fields_size(steps[:-1]), payload, self.plan)
 
     def _most_tracks(self, proposal: Proposal) -> int:
-        """Returns the most tracks one last step can have; it is left bare where parity would keep the file short."""
+        """Returns the most tracks one last step can have."""
         size = proposal.size
 
         def bytes_with(tracks: int) -> int:
             protocol = _protocol(size, tracks, self.track_bits)
-            return self._size_with(TrackStep(proposal.target, proposal.growing, protocol), bare=self._bare_end)
+            return self._size_with(TrackStep(proposal.target, proposal.growing, protocol))
 
-        choices = range(1, min(size, (1 << TRACKS_BITS) - 1) + 1)
-        tracks = bisect_right(choices, self.target, key=bytes_with)
-        self._bare_end = not tracks or bytes_with(tracks) < FULL * self.target
-        return bisect_right(choices, self.target, key=bytes_with) if self._bare_end else tracks
-
-    def _protected(self, steps: list[TrackStep], bare: bool) -> int:
-        """Returns how many leading steps are protected; of all but the last one if that is left bare."""
-        most = min(self.protected_share * self.target, MOST_PROTECTED)
-        ends = accumulate(step.bits for step in (steps[:-1] if bare else steps))
-        return sum(end <= 8 * most for end in ends)
+        most = min(size, (1 << TRACKS_BITS) - 1)
+        tracks = bisect_right(range(1, most + 1), self.target, key=bytes_with)
+        # sizes fall now and then, where one more byte moves the end of a tier so that a block less is needed
+        beyond = range(min(most, tracks + BEYOND), tracks, -1)
+        return next((more for more in beyond if bytes_with(more) <= self.target), tracks)
 
 
-def smallest_file() -> int:
-    """Returns the bytes of a file with one unprotected step of a few bits."""
-    return container.packed_size(_fields_size([]), 0, 2)
+def smallest_file(plan: Plan) -> int:
+    """Returns the bytes of a file with one step of a few bits."""
+    return container.packed_size(_fields_size([]), 2, plan)
 
 
 def read_tracks_script(reader: BitReader, common: Common) -> Script:
@@ -208,11 +198,10 @@ def read_tracks_script(reader: BitReader, common: Common) -> Script:
     per_octave = reader.read("steps per octave", 3)
     most = reader.read("longest track (log2)", 4)
     count = reader.read("steps", 6)
-    protected = reader.read("protected steps", 6)
     finest = 1 << reader.read("finest grid (log2)", 3)
     sigma = _sigma(reader.read("last sigma", SIGMA_BITS))
     last = reader.read("last tracks", TRACKS_BITS)
-    fits = finest <= coarsest and protected <= count and (coarsest == 1 or common.space.factor == 1)
+    fits = finest <= coarsest and (coarsest == 1 or common.space.factor == 1)
     if not (per_octave and start and threshold and count and last and fits):
         raise HeaderError("the header describes no possible chain")
     schedule = GrownSchedule(coarsest, start, threshold, per_octave)
@@ -226,7 +215,7 @@ def read_tracks_script(reader: BitReader, common: Common) -> Script:
     if not (end.growing or sigma < before) or sum(step.bits for step in steps) > most_bits:
         raise HeaderError("the header describes no possible chain")
     steps[-1] = Step(Level(end.level.grid, sigma), end.growing, end.protocol)
-    return Script(common, schedule, tuple(steps), protected)
+    return Script(common, schedule, tuple(steps))
 
 
 def _path(schedule: GrownSchedule, finest: int) -> Iterator[tuple[Level, bool]]:

@@ -146,7 +146,10 @@ class UniformCodec(ChainCodec):
 
         coded = self.steps - 1 - free
         follow(walk(prior, script.schedule, target.shape, self.device), choose, lambda: len(bits) == coded)
-        return self.assemble(self._fields(grid, count, free), script, bits)
+        plan = self.plan(
+            int(self.bpp * common.height * common.width / 8) if self.count is None else script.payload_size
+        )
+        return self.assemble(self._fields(grid, count, free), script, bits, plan)
 
     @classmethod
     def read_script(cls, reader: BitReader, common: Common) -> Script:  # noqa: D102 (inherited)
@@ -177,18 +180,19 @@ class UniformCodec(ChainCodec):
 
     def _count_for(self, height: int, width: int) -> int:
         """Returns the largest M whose file stays within the rate."""
-        header = container.packed_size(-(-(COMMON_BITS + FIXED_BITS + self._protocol_bits()) // 8), 0, 0)
-        budget = int(self.bpp * height * width / 8) - header
+        fields, size = -(-(COMMON_BITS + FIXED_BITS + self._protocol_bits()) // 8), int(self.bpp * height * width / 8)
+        plan = self.plan(size)
+        room = container.payload_room(fields, size, plan)
 
         def total(count: int) -> int:
             return (self.steps - 1 - self.free_for(count, height * width)) * self.protocol(count).bits
 
         choices = range(1, min(self.atoms // 2 + 1, MOST_COUNT) + 1)
-        count = bisect_right(choices, 8 * budget, key=total)
+        count = bisect_right(choices, 8 * room, key=total)
         if not count:
-            least = header + -(-total(1) // 8)
+            least = container.packed_size(fields, -(-total(1) // 8), plan)
             raise RateError(
-                f"{self.name}: {self.bpp:g} bpp of {width}x{height} is {budget + header} bytes; "
+                f"{self.name}: {self.bpp:g} bpp of {width}x{height} is {size} bytes; "
                 f"expected at least {least} ({8 * least / (height * width):.3g} bpp)"
             )
         return count

@@ -44,6 +44,14 @@ class SelectionProtocol(Protocol):
                 lost, but no more than those.
         """
 
+    def doubt(self, steering: Any, reliability: NDArray[np.float32]) -> Steering:  # noqa: ANN401 (as for write)
+        """Returns what was read, the less of it the less its bits can be trusted.
+
+        Arguments:
+            steering: What :meth:`read` returned.
+            reliability: Absolute log-likelihood ratios of the bits, with shape (B, bits).
+        """
+
     def faults(self, bits: BitArray) -> NDArray[np.int64]:
         """Counts the values in received bits (B, bits) that no encoder writes, as (B,)."""
 
@@ -55,6 +63,11 @@ class PlainProtocol:
     def parts(self) -> int:
         """Chunks that the samples of a step are split into: 1."""
         return 1
+
+    def doubt(self, steering: Any, reliability: NDArray[np.float32]) -> Steering:  # noqa: ANN401 (as for write)
+        """Returns what was read as it is: hard decisions are all that counts."""
+        kept: Steering = steering
+        return kept
 
     def faults(self, bits: BitArray) -> NDArray[np.int64]:
         """Counts the values in received bits (B, bits) that no encoder writes, as (B,): none."""

@@ -63,6 +63,10 @@ class DiffCProtocol:
         lost = ~known.reshape(self.parts, self.seed_bits).all(axis=1)
         return Seeds(torch.from_numpy(seeds), torch.from_numpy(lost).expand(len(bits), -1), self.step, self.size)
 
+    def doubt(self, steering: Seeds, reliability: NDArray[np.float32]) -> Seeds:
+        """Returns what was read as it is: hard decisions are all that counts."""
+        return steering
+
     def faults(self, bits: BitArray) -> NDArray[np.int64]:
         """Returns zeros (B,): every seed is one that an encoder may write."""
         return np.zeros(len(bits), np.int64)

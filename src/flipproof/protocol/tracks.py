@@ -48,3 +48,13 @@ class TracksProtocol(PlainProtocol):
         signs = (1.0 - 2.0 * (words & 1)) * whole
         atoms = (words >> 1) * self.tracks + np.arange(self.tracks)
         return Selection(torch.from_numpy(atoms), torch.from_numpy(signs.astype(np.float32)))
+
+    def doubt(self, steering: Selection, reliability: NDArray[np.float32]) -> Selection:
+        r"""Weighs every atom with its posterior mean, but for other atoms, all of which are about as likely.
+
+        Where bit :math:`j` of a track is right with probability :math:`p_j = 1 / (1 + e^{-|\ell_j|})`, and :math:`p_0`
+        is that of the sign, the weight is :math:`(2 p_0 - 1) \prod_{j > 0} p_j`.
+        """
+        right = 1 / (1 + np.exp(-reliability.reshape(len(reliability), self.tracks, self.index_bits + 1)))
+        weights = (2 * right[..., -1] - 1) * right[..., :-1].prod(axis=-1)
+        return Selection(steering.atoms, steering.signs * torch.from_numpy(weights.astype(np.float32)))

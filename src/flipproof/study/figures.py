@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from flipproof import registry
 from flipproof.study import labels
 from flipproof.study.extras import needs_extra
 from flipproof.study.plan import Plan
+from flipproof.study.series import Series, bit_error_rate, caption, is_clean
 from flipproof.study.store import ERROR, FAILED, Row, Store, first_trials
 from flipproof.study.summary import Cell
 
@@ -64,18 +66,21 @@ PSNR = Quantity(
 FAILURES = Quantity(
     "Files without a picture (%)",
     lambda cell: 100 * cell.failure_rate if cell.files else None,
-    lambda cell: 100 * cell.failure_low if cell.files and cell.bit_error_rate else None,
-    lambda cell: 100 * cell.failure_high if cell.files and cell.bit_error_rate else None,
+    lambda cell: 100 * cell.failure_low if cell.files and not is_clean(cell.channel) else None,
+    lambda cell: 100 * cell.failure_high if cell.files and not is_clean(cell.channel) else None,
     (-3, 103),
 )
 
 
-def lines(cells: Sequence[Cell], plan: Plan, quantity: Quantity, gray_db: float | None = None) -> Figure:
-    """Draws a quantity over the bit error rate, one line per codec; rates are evenly spaced categories.
+def lines(
+    cells: Sequence[Cell], plan: Plan, series: Series, quantity: Quantity, gray_db: float | None = None
+) -> Figure:
+    """Draws a quantity over a series of channels, one line per codec; channels are evenly spaced categories.
 
     Arguments:
         cells: What :func:`flipproof.study.summary.summarise` found.
         plan: The study.
+        series: Some of its channels.
         quantity: What to draw.
         gray_db: Where to draw a line for what a mid-gray picture scores; None draws none.
 
@@ -87,14 +92,13 @@ def lines(cells: Sequence[Cell], plan: Plan, quantity: Quantity, gray_db: float 
     figure = Figure(figsize=(6.6, 4.3), dpi=160, layout="constrained")
     axes = figure.add_subplot()
     for index, codec in enumerate(plan.codecs):
-        _line(axes, [cell for cell in cells if cell.codec == codec], plan, quantity, index)
+        own = {cell.channel: cell for cell in cells if cell.codec == codec}
+        _line(axes, [own.get(channel) for channel in series.channels], plan, series, quantity, index)
     if gray_db is not None:
-        axes.axhline(gray_db, color=_SOFT, linewidth=1.2, linestyle=(0, (4, 3)), zorder=1)
-        style: dict[str, Any] = {"color": _SOFT, "fontsize": 10, "ha": "left", "va": "bottom"}
-        axes.annotate("a mid-gray picture", (-0.36, gray_db), (0, 2), textcoords="offset points", **style)
-    axes.set_xticks(range(len(plan.bit_error_rates)), [labels.rate(rate) for rate in plan.bit_error_rates])
-    axes.set_xlim(-0.4, len(plan.bit_error_rates) - 0.6)
-    axes.set_xlabel("Bit error rate, over the whole file")
+        _gray_line(axes, series, gray_db)
+    axes.set_xticks(range(len(series.ticks)), series.ticks)
+    axes.set_xlim(-0.4, len(series.ticks) - 0.6)
+    axes.set_xlabel(series.axis)
     axes.set_ylabel(quantity.label)
     if quantity.limits:
         axes.set_ylim(*quantity.limits)
@@ -133,26 +137,28 @@ def to_svg(figure: Figure, prefix: str) -> str:
 
 
 def wall(store: Store, plan: Plan, rows: Sequence[Row], photograph: str) -> Figure:
-    """Draws decoded pictures of a photograph: codecs down, bit error rates 0, 1e-3, 1e-2 across.
+    """Draws decoded pictures of a photograph: codecs down, across three channels: bit error rates 0, 1e-3, 1e-2.
+
+    Where the plan has none of these, they are its first three channels.
 
     Raises:
         MissingExtraError: Matplotlib is not installed.
     """
     with needs_extra():
         from matplotlib.figure import Figure
-    rates = [rate for rate in plan.bit_error_rates if rate in _WALL_RATES] or list(plan.bit_error_rates[:3])
-    grid = _Grid(columns=len(rates), rows=len(plan.codecs))
+    channels = [name for name in plan.channels if bit_error_rate(name) in _WALL_RATES] or list(plan.channels[:3])
+    grid = _Grid(columns=len(channels), rows=len(plan.codecs))
     figure = Figure(figsize=(grid.width, grid.height), dpi=100)
     first = first_trials(rows, photograph)
-    for column, rate in enumerate(rates):
-        title = f"{labels.one_in(rate)} flipped" if rate else "no errors"
-        figure.text(*grid.title(column), title, ha="center", va="center", fontsize=15, color=_INK)
+    for column, channel in enumerate(channels):
+        size = 10 if bit_error_rate(channel) is None else 15
+        figure.text(*grid.title(column), _title(channel), ha="center", va="center", fontsize=size, color=_INK)
     for line, codec in enumerate(plan.codecs):
         _codec_label(figure, grid, line, codec, first)
-        for column, rate in enumerate(rates):
+        for column, channel in enumerate(channels):
             axes = figure.add_axes(grid.box(line, column))
-            picture = _read(store.picture_path(photograph, codec, rate))
-            _tile(axes, picture, first.get((codec, rate)))
+            picture = _read(store.picture_path(photograph, codec, channel))
+            _tile(axes, picture, first.get((codec, channel)))
     return figure
 
 
@@ -187,19 +193,29 @@ class _Grid:
         return x + width / 2, 1 - self.top / 2 / self.height
 
 
-def _line(axes: Axes, cells: Sequence[Cell], plan: Plan, quantity: Quantity, index: int) -> None:
+def _gray_line(axes: Axes, series: Series, gray_db: float) -> None:
+    """Draws what a mid-gray picture scores, named at the harmless end, where the points are far above."""
+    axes.axhline(gray_db, color=_SOFT, linewidth=1.2, linestyle=(0, (4, 3)), zorder=1)
+    x, side = (len(series.ticks) - 0.64, "right") if series.falling else (-0.36, "left")
+    style: dict[str, Any] = {"color": _SOFT, "fontsize": 10, "ha": side, "va": "bottom"}
+    axes.annotate("a mid-gray picture", (x, gray_db), (0, 2), textcoords="offset points", **style)
+
+
+def _line(axes: Axes, cells: Sequence[Cell | None], plan: Plan, series: Series, quantity: Quantity, index: int) -> None:
     """Draws one codec, set a little aside so that equal values and their error bars stay visible."""
     shift = (index - (len(plan.codecs) - 1) / 2) * 0.08
     color = PALETTE[index % len(PALETTE)]
     x, y = [], []
-    for cell in cells:
-        at, value = plan.bit_error_rates.index(cell.bit_error_rate) + shift, quantity.value(cell)
+    for at, cell in enumerate(cells):
+        value = quantity.value(cell) if cell else None
+        if cell is None or value is None:
+            continue
+        off_axis = is_clean(cell.channel) and not series.zero
+        x += [math.nan, at + shift, math.nan] if off_axis else [at + shift]
+        y += [math.nan, value, math.nan] if off_axis else [value]
         low, high = quantity.low(cell), quantity.high(cell)
-        if value is not None:
-            x.append(at)
-            y.append(value)
         if low is not None and high is not None:
-            axes.vlines(at, low, high, color=color, linewidth=1.2, alpha=0.55, zorder=2)
+            axes.vlines(at + shift, low, high, color=color, linewidth=1.2, alpha=0.55, zorder=2)
     if not x:
         return
     axes.plot(
@@ -226,7 +242,12 @@ def _clean(axes: Axes) -> None:
     axes.yaxis.label.set(color=_SOFT, size=11)
 
 
-def _codec_label(figure: Figure, grid: _Grid, line: int, codec: str, first: dict[tuple[str, float], Row]) -> None:
+def _title(channel: str) -> str:
+    rate = bit_error_rate(channel)
+    return f"{labels.one_in(rate)} flipped" if rate else caption(channel).replace("[", "\n[")
+
+
+def _codec_label(figure: Figure, grid: _Grid, line: int, codec: str, first: dict[tuple[str, str], Row]) -> None:
     x, y, _, height = grid.box(line, 0)
     name, parameters = registry.parse(codec)
     details = [f"{key} = {value}" for key, value in parameters.items()]

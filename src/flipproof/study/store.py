@@ -19,10 +19,13 @@ from flipproof.errors import SpecError
 from flipproof.image import RgbImage
 from flipproof.study.plan import Plan
 
-__all__ = ["ERROR", "FAILED", "Record", "Row", "Store", "first_trials", "to_csv"]
+__all__ = ["ERROR", "FAILED", "SCHEMA", "Record", "Row", "Store", "first_trials", "to_csv"]
 
 ERROR = "error"
 FAILED = "failed"
+
+SCHEMA = 2
+"""Version of ``plan.json`` and of the columns of ``rows.csv``."""
 
 
 @dataclass(frozen=True)
@@ -33,17 +36,18 @@ class Row:
         study: Name of the plan.
         photograph: Name of the picture.
         codec: Spelling of the codec, as the plan has it.
-        bit_error_rate: Probability of a flip.
-        trial: Index of the corrupted copy.
+        channel: Spelling of the channel, as the plan has it.
+        trial: Index of the damaged copy.
         seed: Seed of the plan.
-        flips: Bits that differ between the sent and the received file.
+        flips: Bits of the sent file that the received one, in hard decisions, has wrong; bits that are missing and
+            bits beyond the end count too.
         file_bytes: Size of the file, everything counted.
         bpp: ``8 * file_bytes`` over the pixels of the crop.
         status: ``ok``, ``degraded`` or ``failed`` as decoded; ``error`` if the codec gave up.
         psnr_db: Against the crop; infinite for an equal picture, None without a picture.
         psnr_all_db: The same, with a mid-gray picture in the place of one that failed; None after an error.
         encode_seconds: Wall time of encoding the file.
-        decode_seconds: Wall time of decoding the batch, over its size.
+        decode_seconds: Wall time of decoding the batch, over the files in it; files received alike are one.
         repaired_bits: Flips that error correction put right.
         error: Why there is no picture.
         version: flipproof's.
@@ -52,7 +56,7 @@ class Row:
     study: str
     photograph: str
     codec: str
-    bit_error_rate: float
+    channel: str
     trial: int
     seed: int
     flips: int
@@ -91,8 +95,13 @@ class Record:
         """A hash of everything that decides the measured values; studies with equal ones can be continued."""
         config = self.get_config()
         kept = {key: config[key] for key in ("plan", "codecs", "pictures")}
-        kept["versions"] = {name: self.versions.get(name, "") for name in ("flipproof", "small prior")}
+        kept |= {"versions": self.decisive_versions, "schema": SCHEMA}
         return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
+
+    @property
+    def decisive_versions(self) -> dict[str, str]:
+        """The versions that decide measured values."""
+        return {name: self.versions.get(name, "") for name in ("flipproof", "small prior")}
 
     def get_config(self) -> dict[str, Any]:
         """Returns the attributes, JSON-serialisable."""
@@ -126,7 +135,8 @@ class Store:
         """Opens the folder for a study.
 
         If it holds the same study, its finished groups (photograph x codec, without errors) are kept and
-        everything else is dropped. Rows of another study are set aside as ``rows.<fingerprint>.csv``.
+        everything else is dropped. Rows of another study, or in columns of another version, are set aside as
+        ``rows.<fingerprint>.csv``.
 
         Returns:
             The rows kept.
@@ -134,15 +144,20 @@ class Store:
         self.folder.mkdir(parents=True, exist_ok=True)
         kept: list[Row] = []
         if self._plan_path.exists() and self._rows_path.exists():
-            fingerprint = self.record().fingerprint
+            fingerprint = self._fingerprint()
             if fingerprint == record.fingerprint:
                 kept = _finished(self.rows(), record.plan)
             else:
                 self._rows_path.replace(self.folder / f"rows.{fingerprint}.csv")
-        config = record.get_config() | {"fingerprint": record.fingerprint}
-        self._plan_path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-        self._rows_path.write_text(to_csv(kept, Row), encoding="utf-8", newline="")
+        self.write(record, kept)
         return kept
+
+    def write(self, record: Record, rows: Sequence[Row]) -> None:
+        """Puts a study with these rows into the folder, over what is there."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        config = record.get_config() | {"fingerprint": record.fingerprint, "schema": SCHEMA}
+        self._plan_path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        self._rows_path.write_text(to_csv(rows, Row), encoding="utf-8", newline="")
 
     def append(self, rows: Sequence[Row]) -> None:
         """Adds rows to ``rows.csv``; they are on disk when this returns."""
@@ -167,12 +182,12 @@ class Store:
         """Reads ``plan.json``.
 
         Raises:
-            SpecError: It is not there, or is no record of a study.
+            SpecError: It is not there, is no record of a study, or has the columns of another version.
         """
-        try:
-            config = json.loads(self._plan_path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise SpecError(f"expected a study in {self.folder}, got no readable plan.json") from error
+        config = self._config()
+        if config.get("schema") != SCHEMA:
+            made = f"{config.get('schema', 1)}, of another version of flipproof"
+            raise SpecError(f"{self.folder}: expected a study of schema {SCHEMA}, got {made}; run it again")
         return Record.from_config(config)
 
     def save_picture(self, path: Path, image: RgbImage) -> None:
@@ -184,9 +199,25 @@ class Store:
         """Returns where the crop of a photograph is kept."""
         return self.folder / "pictures" / _slug(photograph) / "original.png"
 
-    def picture_path(self, photograph: str, codec: str, bit_error_rate: float) -> Path:
+    def picture_path(self, photograph: str, codec: str, channel: str) -> Path:
         """Returns where the decoded picture of the first trial is kept; there is none if decoding failed."""
-        return self.folder / "pictures" / _slug(photograph) / f"{_slug(codec)}_ber{bit_error_rate:g}.png"
+        return self.folder / "pictures" / _slug(photograph) / f"{_slug(codec)}_{_slug(channel)}.png"
+
+    def _config(self) -> dict[str, Any]:
+        try:
+            config = json.loads(self._plan_path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise SpecError(f"expected a study in {self.folder}, got no readable plan.json") from error
+        if not isinstance(config, dict):
+            raise SpecError(f"expected a study in {self.folder}, got a plan.json of another kind")
+        return config
+
+    def _fingerprint(self) -> str:
+        """Returns the fingerprint of the study in the folder; other versions hash other things."""
+        config = self._config()
+        if config.get("schema") == SCHEMA:
+            return Record.from_config(config).fingerprint
+        return _slug(str(config.get("fingerprint", "unknown")))
 
     @property
     def _plan_path(self) -> Path:
@@ -216,10 +247,10 @@ def to_csv(records: Iterable[object], kind: type) -> str:
     return buffer.getvalue()
 
 
-def first_trials(rows: Iterable[Row], photograph: str) -> dict[tuple[str, float], Row]:
-    """Returns the first trials of a photograph by (codec, bit error rate): those whose pictures are kept."""
+def first_trials(rows: Iterable[Row], photograph: str) -> dict[tuple[str, str], Row]:
+    """Returns the first trials of a photograph by (codec, channel): those whose pictures are kept."""
     kept = (row for row in rows if row.photograph == photograph and row.trial == 0)
-    return {(row.codec, row.bit_error_rate): row for row in kept}
+    return {(row.codec, row.channel): row for row in kept}
 
 
 def _row(line: dict[str, str]) -> Row:
@@ -245,8 +276,7 @@ def _finished(rows: Sequence[Row], plan: Plan) -> list[Row]:
     return [
         row
         for group in groups.values()
-        if sorted((row.bit_error_rate, row.trial) for row in group) == cells
-        and all(row.status != ERROR for row in group)
+        if sorted((row.channel, row.trial) for row in group) == cells and all(row.status != ERROR for row in group)
         for row in group
     ]
 

@@ -33,11 +33,11 @@ class Interval:
 
 @dataclass(frozen=True)
 class Cell:
-    """One codec at one bit error rate.
+    """One codec on one channel.
 
     Attributes:
         codec: Spelling of the codec.
-        bit_error_rate: Probability of a flip.
+        channel: Spelling of the channel.
         files: Received files that count; those the codec could not encode do not.
         errors: Cells of the plan that the codec gave up on.
         failures: Received files without a picture.
@@ -54,7 +54,7 @@ class Cell:
     """
 
     codec: str
-    bit_error_rate: float
+    channel: str
     files: int
     errors: int
     failures: int
@@ -71,21 +71,21 @@ class Cell:
 
 
 def summarise(rows: Sequence[Row], plan: Plan) -> list[Cell]:
-    """Aggregates rows by codec and bit error rate, in the plan's order.
+    """Aggregates rows by codec and channel, in the plan's order.
 
     Infinite PSNR counts as 100 dB.
 
     Raises:
         MissingExtraError: SciPy is not installed.
     """
-    groups: dict[tuple[str, float], list[Row]] = defaultdict(list)
+    groups: dict[tuple[str, str], list[Row]] = defaultdict(list)
     for row in rows:
-        groups[row.codec, row.bit_error_rate].append(row)
+        groups[row.codec, row.channel].append(row)
     return [
-        _cell(codec, rate, groups[codec, rate], plan.seed)
+        _cell(codec, channel, groups[codec, channel], plan.seed)
         for codec in plan.codecs
-        for rate in plan.bit_error_rates
-        if (codec, rate) in groups
+        for channel in plan.channels
+        if (codec, channel) in groups
     ]
 
 
@@ -125,14 +125,14 @@ def bootstrap_interval(values: Sequence[float], **axes: str | float) -> Interval
     return Interval(float(low), float(high))
 
 
-def _cell(codec: str, rate: float, rows: Sequence[Row], seed: int) -> Cell:
+def _cell(codec: str, channel: str, rows: Sequence[Row], seed: int) -> Cell:
     kept = [row for row in rows if row.status != ERROR]
     failures = sum(row.status == FAILED for row in kept)
     failure = binomial_interval(failures, len(kept))
-    spread = bootstrap_interval(_photograph_means(kept), codec=codec, bit_error_rate=float(rate), seed=seed)
+    spread = bootstrap_interval(_photograph_means(kept), codec=codec, channel=channel, seed=seed)
     return Cell(
         codec=codec,
-        bit_error_rate=rate,
+        channel=channel,
         files=len(kept),
         errors=len(rows) - len(kept),
         failures=failures,

@@ -1,0 +1,45 @@
+"""What a receiver has of a file: its bits, and how far each can be trusted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flipproof.errors import SpecError
+
+__all__ = ["File", "Received", "hard"]
+
+
+@dataclass(frozen=True, eq=False)
+class Received:
+    r"""A file as it came out of a channel that tells more than bits.
+
+    Attributes:
+        data: Hard decisions, highest bit of each byte first; where a bit was erased, any value.
+        llr: For every bit :math:`\ln P(0) / P(1)` given what was received, float32 with shape (8 * len(data),): 0 for
+            an erased bit, infinite for a certain one.
+
+    Raises:
+        SpecError: The shape of ``llr`` does not fit, or it has values that are no numbers.
+    """
+
+    data: bytes
+    llr: NDArray[np.float32]
+
+    def __post_init__(self) -> None:
+        if self.llr.shape != (8 * len(self.data),):
+            raise SpecError(f"expected {8 * len(self.data)} log-likelihood ratios, got {self.llr.shape}")
+        if np.isnan(self.llr).any():
+            raise SpecError("expected log-likelihood ratios, got some that are not a number")
+
+
+File: TypeAlias = bytes | Received
+"""What decoders take: bytes alone, or with what is known about each bit."""
+
+
+def hard(file: File) -> bytes:
+    """Returns the bytes of a file, whatever else is known about them."""
+    return file.data if isinstance(file, Received) else file

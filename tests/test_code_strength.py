@@ -1,0 +1,183 @@
+"""What each code can do, against what is known of it."""
+
+from __future__ import annotations
+
+import math
+from itertools import combinations
+
+import numpy as np
+import pytest
+from scipy.stats import binom, norm
+
+from chances import likely
+from codewords import draw, noisy, over_air, with_flips
+from flipproof.protection.bch import BCH
+from flipproof.protection.code import Code
+from flipproof.protection.convolutional import Convolutional
+from flipproof.protection.ldpc import LDPC
+from flipproof.protection.reed_solomon import ReedSolomon
+
+
+@pytest.mark.parametrize("code", [BCH(7), BCH(3, m=6), BCH(20)], ids=str)
+@pytest.mark.parametrize("short", [False, True])
+def test_bch_repairs_t_flips_and_no_more(code, short):
+    size = code.data_bits // 16 * 8 if short else code.data_bits
+    data, words = draw(code, 30, size=size)
+    code_bits = words[:, : size + code.checks]
+    decoded = code.decode(np.hstack([with_flips(code_bits, code.t), words[:, size + code.checks :]]))
+    assert (decoded.data == data).all()
+    assert (decoded.flips == code.t).all()
+    beyond = code.decode(np.hstack([with_flips(code_bits, code.t + 1), words[:, size + code.checks :]]))
+    wrong = (beyond.data != data).any(axis=1)
+    assert (beyond.failed | (beyond.flips <= code.t)).all()
+    assert (beyond.failed | wrong | (size + code.checks < 40)).all()
+
+
+@pytest.mark.parametrize("code", [ReedSolomon(), ReedSolomon(data=20, parity=11)], ids=str)
+def test_reed_solomon_repairs_half_as_many_bytes_as_it_adds(code):
+    data, words = draw(code, 10)
+    decoded = code.decode(with_flips(words, code.parity // 2, units=8))
+    assert (decoded.data == data).all()
+    assert not decoded.failed.any()
+    beyond = code.decode(with_flips(words, code.parity // 2 + 1, units=8))
+    wrong = (beyond.data != data).any(axis=1)
+    assert (beyond.failed | wrong).all()
+
+
+@pytest.mark.parametrize("lost", [32, 20])
+def test_reed_solomon_repairs_erased_bytes(lost):
+    """All its parity in known gaps, and half of what is left over in errors."""
+    code = ReedSolomon()
+    data, words = draw(code, 8)
+    rng = np.random.default_rng(0)
+    received, llr = words.copy().reshape(8, -1, 8), np.full(words.shape, 4, np.float32).reshape(8, -1, 8)
+    for word, ratios in zip(received, llr, strict=True):
+        places = rng.permutation(255)
+        ratios[places[:lost]] = 0
+        word[places[:lost]] = rng.integers(0, 2, (lost, 8))
+        word[places[lost : lost + (32 - lost) // 2]] ^= 1
+    llr *= 1 - 2 * received.astype(np.float32)
+    decoded = code.decode(received.reshape(8, -1), llr.reshape(8, -1))
+    assert (decoded.data == data).all()
+    assert not decoded.failed.any()
+
+
+def test_reed_solomon_agrees_with_its_definition():
+    """Parity makes the block, as a polynomial over GF(256), vanish at the first powers of alpha."""
+    code = ReedSolomon(data=9, parity=6)
+    exponents = [1]
+    for _ in range(254):
+        exponents.append(exponents[-1] << 1 ^ (0x11D if exponents[-1] & 128 else 0))
+    logarithms = {value: index for index, value in enumerate(exponents)}
+    _, words = draw(code, 5)
+    for word in np.packbits(words, axis=1).tolist():
+        for root in range(code.parity):
+            value = 0
+            for byte in word:
+                value = (exponents[(logarithms[value] + root) % 255] if value else 0) ^ byte
+            assert value == 0
+
+
+def block_losses(code: Code, ber: float, blocks: int) -> int:
+    data, words = draw(code, blocks)
+    return int((code.decode(noisy(words, ber)).data != data).any(axis=1).sum())
+
+
+def test_bch_is_lost_as_often_as_computed():
+    code = BCH(7)
+    probability = binom.sf(code.t, code.data_bits + code.checks, 6e-3)
+    assert likely(block_losses(code, 6e-3, 2000), 2000, probability)
+
+
+def test_reed_solomon_is_lost_as_often_as_computed():
+    code = ReedSolomon(data=60, parity=16)
+    probability = binom.sf(code.parity // 2, 76, 1 - (1 - 1.2e-2) ** 8)
+    assert likely(block_losses(code, 1.2e-2, 300), 300, probability)
+
+
+def test_ldpc_falls_off_where_it_should_on_a_binary_symmetric_channel():
+    """Rate 1/2, 2048 bits of data: capacity is reached at 0.11, the waterfall lies at about 0.08."""
+    code = LDPC(data=256, parity=256, ber=0.07)
+    data, words = draw(code, 24)
+    for ber, all_or_none in ((0.06, 0), (0.12, 24)):
+        decoded = code.decode(noisy(words, ber))
+        assert decoded.failed.sum() == all_or_none
+        assert ((decoded.data == data).all(axis=1) == ~decoded.failed).all()
+
+
+def test_ldpc_falls_off_where_it_should_in_gaussian_noise():
+    """Rate 1/2: capacity is reached at Eb/N0 = 0.19 dB; 1.8 dB is above the waterfall, 0.3 dB below."""
+    code = LDPC(data=256, parity=256)
+    data, words = draw(code, 24)
+    for decibels, all_or_none in ((1.8, 0), (0.3, 24)):
+        ber = norm.sf(math.sqrt(2 * code.rate * 10 ** (decibels / 10)))
+        decoded = code.decode(*over_air(words, ber))
+        assert decoded.failed.sum() == all_or_none
+        assert ((decoded.data == data).all(axis=1) == ~decoded.failed).all()
+
+
+def test_ldpc_blocks_satisfy_the_parity_checks_of_the_graph():
+    code = LDPC(data=37, parity=30)
+    graph = code._graph(code.data_bits)
+    data, words = draw(code, 4)
+    whole = graph._encoder.pcm
+    known = np.zeros((4, whole.shape[1]), np.int64)
+    known[:, : code.data_bits] = data
+    coded = graph.encode(data)
+    filler = graph._encoder.k_ldpc - code.data_bits
+    sent = graph._hidden + np.arange(coded.shape[1])
+    known[:, np.where(sent < code.data_bits, sent, sent + filler)] = coded
+    checks = whole.tocsr()
+    reach = code.data_bits + filler + 4 * graph._encoder.z
+    full = [row for row in range(checks.shape[0]) if checks[row].indices.max() < reach]
+    assert full
+    assert not (checks[full] @ known.T % 2).any()
+    assert words.shape == coded.shape
+
+
+def convolve(data: np.ndarray, polynomials: tuple[str, ...]) -> np.ndarray:
+    """Convolution by definition, first output first."""
+    outputs = [np.convolve(data, [int(tap) for tap in polynomial]) % 2 for polynomial in polynomials]
+    return np.stack(outputs, axis=1).reshape(-1)
+
+
+@pytest.mark.parametrize(
+    ("code", "polynomials", "distance"),
+    [
+        (Convolutional(data=6, memory=2), ("101", "111"), 5),
+        (Convolutional(data=6, memory=6), ("1011011", "1111001"), 10),
+        (Convolutional(data=6, outputs=3, memory=2), ("101", "111", "111"), 8),
+    ],
+    ids=str,
+)
+def test_viterbi_repairs_up_to_half_the_free_distance(code, polynomials, distance):
+    data, words = draw(code, 1)
+    coded = convolve(data[0], polynomials)
+    assert (words[0, : coded.size] == coded).all()
+    impulses = np.eye(24, dtype=np.uint8)[:1].repeat(2**6, axis=0)
+    impulses[:, 1:7] = np.arange(2**6)[:, None] >> np.arange(6) & 1
+    weights = [convolve(impulse, polynomials).sum() for impulse in impulses]
+    assert min(weights) == distance
+
+    repeats = words.shape[1] - coded.size
+    places = list(combinations(range(repeats, coded.size), (distance - 1) // 2))
+    rng = np.random.default_rng(0)
+    chosen = [places[index] for index in rng.choice(len(places), min(200, len(places)), replace=False)]
+    received = words.repeat(len(chosen), axis=0)
+    for word, flipped in zip(received, chosen, strict=True):
+        word[list(flipped)] ^= 1
+    decoded = code.decode(received)
+    assert (decoded.data == data).all()
+    assert (decoded.flips == (distance - 1) // 2).all()
+
+
+def test_viterbi_takes_the_nearer_codeword_even_if_it_is_wrong():
+    code = Convolutional(data=6, memory=2)
+    words = code.encode(np.zeros((1, 48), np.uint8))
+    near = convolve(np.eye(48, dtype=np.uint8)[10], ("101", "111"))
+    flipped = np.flatnonzero(near)[:3]
+    words[0, flipped] ^= 1
+    decoded = code.decode(words)
+    assert decoded.data.tolist() == np.eye(48, dtype=np.uint8)[10:11].tolist()
+    assert decoded.flips.tolist() == [2]
+    assert not decoded.failed.any()

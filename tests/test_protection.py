@@ -1,0 +1,318 @@
+"""Linear algebra, blocks, plans, and the design of unequal protection; codes have their own file."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import pairwise, product
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chances import likely, near
+from flipproof.codec.tracks import TracksCodec
+from flipproof.codec.turbo import TurboDDCM
+from flipproof.errors import SpecError
+from flipproof.protection import design as designing
+from flipproof.protection.bch import BCH
+from flipproof.protection.blocks import Recovered, protect, recover, split_evenly
+from flipproof.protection.design import check_protection, design, make_plan, price, residual
+from flipproof.protection.linear import solve_erased
+from flipproof.protection.plan import LADDER, PARTS, UNPROTECTED, Plan, Tier
+
+
+@st.composite
+def plans(draw: st.DrawFn) -> Plan:
+    ends = sorted(draw(st.sets(st.integers(1, 32), max_size=7)))
+    return Plan(tuple(Tier(draw(st.integers(0, 7)), end) for end in ends), draw(st.booleans()))
+
+
+# Erased bits from parity checks
+
+
+@settings(max_examples=300)
+@given(st.data())
+def test_erased_bits_are_solved_for_where_they_are_determined(data):
+    """Against all fillings of tiny blocks: the only one that meets every check, or nothing."""
+    checks, length = data.draw(st.integers(1, 6)), data.draw(st.integers(1, 9))
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
+    matrix = rng.integers(0, 2, (checks, length), dtype=np.uint8)
+    block = rng.integers(0, 2, length, dtype=np.uint8)
+    erased = rng.permutation(length)[: data.draw(st.integers(0, length))]
+    spare = data.draw(st.integers(0, 2))
+    before = block.copy()
+    found = solve_erased(matrix, block, erased, spare)
+    fitting = []
+    for filling in product((0, 1), repeat=len(erased)):
+        word = block.copy()
+        word[erased] = filling
+        if not (matrix.astype(int) @ word % 2).any():
+            fitting.append(word)
+    assert (block == before).all()
+    if len(fitting) == 1 and len(erased) + spare <= checks:
+        assert found is not None
+        assert (found == fitting[0]).all()
+    else:
+        assert found is None
+
+
+# Blocks
+
+
+@given(st.integers(0, 5000), st.integers(1, 200))
+def test_bytes_are_split_evenly(size, most):
+    parts = split_evenly(size, most)
+    assert sum(parts) == size
+    assert len(parts) == math.ceil(size / most)
+    assert all(a >= b for a, b in pairwise(parts))
+    if parts:
+        assert parts[0] <= most
+        assert parts[0] - parts[-1] <= 1
+
+
+@settings(max_examples=40)
+@given(st.binary(min_size=1, max_size=500), st.integers(0, 7), st.sampled_from([0, 1]), st.integers(0, 2**32))
+def test_blocks_come_back_with_t_flips_each(data, rung, soft, seed):
+    code, sizes = LADDER[rung].code, split_evenly(len(data), LADDER[rung].data)
+    coded = np.unpackbits(np.frombuffer(protect(data, sizes, code), np.uint8))
+    assert len(coded) == 8 * len(data) + len(sizes) * code.parity_bits
+    rng, received, start, hit = np.random.default_rng(seed), coded.copy(), 0, 0
+    for size in sizes:
+        places = start + rng.permutation(8 * size + code.checks)[: code.t]
+        received[places] ^= 1
+        hit += np.count_nonzero(places < start + 8 * size)
+        start += 8 * size + code.parity_bits
+    found = recover(received, np.where(received, -9, 9).astype(np.float32) if soft else None, sizes, code)
+    assert np.packbits(found.bits).tobytes() == data
+    assert (found.flips, found.failed) == (code.t * len(sizes), 0)
+    assert found.repaired.sum() == hit
+    assert not found.suspect.any()
+    assert np.isinf(found.reliability).all()
+    assert found.known.all()
+
+
+def test_a_block_beyond_repair_is_kept_apart():
+    """Three blocks, the second hopeless and in part erased: its bits as they came, its reliabilities too."""
+    code, sizes, data = BCH(8), (11, 10, 10), bytes(range(31))
+    coded = np.unpackbits(np.frombuffer(protect(data, sizes, code), np.uint8))
+    second = slice(11 * 8 + 80, 11 * 8 + 80 + 160)
+    received = coded.copy()
+    received[second] = np.random.default_rng(0).integers(0, 2, 160)
+    llr = np.where(received, -3, 3).astype(np.float32)
+    llr[second.start : second.start + 5] = 0
+    found = recover(received, llr, sizes, code)
+    inside = np.zeros(248, bool)
+    inside[88:168] = True
+    assert found.failed == 1
+    assert (found.suspect == inside).all()
+    assert (found.bits[inside] == received[second][:80]).all()
+    assert np.packbits(found.bits[~inside]).tobytes() == data[:11] + data[21:]
+    assert np.isinf(found.reliability[~inside]).all()
+    assert (found.reliability[inside] == [0] * 5 + [3] * 75).all()
+    assert (np.flatnonzero(~found.known) == np.arange(88, 93)).all()
+
+
+def test_parts_are_joined_and_cut():
+    bare = Recovered.bare(np.ones(5, np.uint8), np.array([1, -2, 0, np.inf, 4], np.float32))
+    sure = Recovered.bare(np.zeros(3, np.uint8), None)
+    joined = Recovered.joined([replace(bare, flips=2, failed=1), replace(sure, flips=3)])
+    assert joined.bits.tolist() == [1] * 5 + [0] * 3
+    assert joined.reliability.tolist() == [1, 2, 0, math.inf, 4] + [math.inf] * 3
+    part = joined.cut(2, 4)
+    assert part.bits.tolist() == [1, 1, 1, 0]
+    assert part.known.tolist() == [False, True, True, True]
+    assert (part.flips, part.failed) == (5, 1)
+
+
+# Plans
+
+
+def test_the_ladder_climbs():
+    """Stronger codes cost more and fit a block of 1023 bits; the strongest is the header's, cut to 43 bytes."""
+    for weak, strong in pairwise(LADDER):
+        assert weak.code.t < strong.code.t
+        assert weak.stretch < strong.stretch
+    for rung in LADDER:
+        assert 8 * rung.data + rung.code.checks <= 1023
+        assert rung.stretch == (8 * rung.data + rung.code.parity_bits) / (8 * rung.data)
+
+
+@settings(max_examples=200)
+@given(plans(), st.integers(0, 4000), st.integers(0, 50))
+def test_spans_cover_a_payload_once_and_in_order(plan, size, safe):
+    spans = list(plan.spans(size, safe))
+    place = min(safe, size)
+    for span in spans:
+        assert span.start == place
+        assert span.size > 0
+        tier = next((tier for tier in plan.tiers if span.start < -(-size * tier.end // PARTS)), None)
+        assert span.code == (LADDER[tier.code].code if tier else None)
+        if tier:
+            assert max(span.sizes) <= LADDER[tier.code].data
+            assert span.size <= -(-size * tier.end // PARTS) - span.start
+            data = bytes(span.size)
+            assert span.coded == len(protect(data, span.sizes, span.code))
+        else:
+            assert span.coded == span.size == span.sizes[0]
+        place += span.size
+    assert place == size
+    assert plan.coded_size(size, safe) == sum(span.coded for span in spans)
+
+
+# Unequal protection
+
+
+def chance(bits: int, flips: int, ber: float) -> float:
+    """That a block has so many flips."""
+    return math.comb(bits, flips) * ber**flips * (1 - ber) ** (bits - flips)
+
+
+@pytest.mark.parametrize(
+    ("t", "bits", "ber"),
+    [(8, 200, 0.03), (8, 1016, 0.004), (8, 1016, 0.012), (20, 1024, 0.03), (64, 928, 0.06), (64, 928, 0.3)],
+)
+def test_what_a_code_leaves_is_what_binomials_say(t, bits, ber):
+    """Simulated blocks fail as often as said, and those that do have as many flips as said."""
+    trials = 20000
+    flips = np.random.default_rng(0).binomial(bits, ber, trials)
+    failing = sum(chance(bits, flips, ber) for flips in range(t + 1, bits + 1))
+    assert likely(int((flips > t).sum()), trials, min(1.0, failing))
+    left = np.where(flips > t, flips, 0) / bits
+    assert near(float(left.sum()), trials * residual(t, bits, ber), float(left.std()) * math.sqrt(trials))
+    assert residual(t, bits, ber) == pytest.approx(
+        sum(chance(bits, flips, ber) * flips / bits for flips in range(t + 1, bits + 1)), rel=1e-9
+    )
+
+
+def test_the_decoder_leaves_what_is_said():
+    """Blocks of random data through the real one: the share of those it gives up, with exact binomial limits."""
+    rung, ber, trials = LADDER[0], 0.01, 300
+    rng = np.random.default_rng(1)
+    words = rung.code.encode(rng.integers(0, 2, (trials, 8 * rung.data), dtype=np.uint8))
+    decoded = rung.code.decode(words ^ (rng.random(words.shape) < ber))
+    wrong = (decoded.data != words[:, : 8 * rung.data]).any(axis=1) | decoded.failed
+    bits = words.shape[1]
+    failing = sum(chance(bits, flips, ber) for flips in range(rung.code.t + 1, bits + 1))
+    assert likely(int(wrong.sum()), trials, failing)
+
+
+def test_bare_bits_stay_wrong_and_no_errors_leave_none():
+    assert residual(0, 100, 0.02) == 0.02
+    assert residual(0, 100, 0) == residual(8, 100, 0) == 0
+    assert residual(64, 928, 0.5) == pytest.approx(0.5)
+    for weak, strong in pairwise(range(0, 40, 4)):
+        assert residual(strong, 900, 0.01) < residual(weak, 900, 0.01)
+
+
+def all_neighbours(plan: Plan) -> Iterator[Plan]:
+    """Plans with another code, or none, for one thirty-second of a payload; bare parts come last."""
+    codes = [next((tier.code for tier in plan.tiers if end <= tier.end), -1) for end in range(1, PARTS + 1)]
+    for part, code in product(range(PARTS), range(-1, len(LADDER))):
+        changed = [*codes[:part], code, *codes[part + 1 :]]
+        ends = [end for end in range(1, PARTS + 1) if end == PARTS or changed[end - 1] != changed[end]]
+        tiers = [Tier(changed[end - 1], end) for end in ends if changed[end - 1] >= 0]
+        bare = changed.index(-1) if -1 in changed else PARTS
+        if all(later < 0 for later in changed[bare:]):
+            yield Plan(tuple(tiers), plan.interleaved)
+
+
+@pytest.mark.parametrize("codec", sorted(designing.DAMAGE))
+@pytest.mark.parametrize("size", [100, 700, 3000])
+@pytest.mark.parametrize(("ber", "gap"), [(1e-5, 0.01), (1e-3, 0.05), (0.01, 0.1), (0.03, 0.25)])
+def test_no_change_of_one_part_gains_much(codec, ber, gap, size):
+    """In decibels, over all codes for every thirty-second; what is left to gain is in the lengths of blocks."""
+    rates = tuple(min(0.5, ber * factor) for factor in designing.RANGE)
+    damage = designing.DAMAGE[codec]
+    best = design(codec, ber, size)
+    least = price(best, damage, rates, size)
+    assert min(price(other, damage, rates, size) for other in all_neighbours(best)) > least - gap
+    for one in (Plan(interleaved=True), *(Plan((Tier(rung, PARTS),), True) for rung in range(len(LADDER)))):
+        assert least <= price(one, damage, rates, size)
+
+
+def test_a_price_is_that_of_the_formula():
+    """Two tiers whose blocks are all of one length, and bare bytes."""
+    plan, damage, rates = Plan((Tier(7, 1), Tier(4, 9))), tuple(range(32, 0, -1)), (1e-3, 0.01, 0.02, 0.05, 0.5)
+    size = 32 * 103
+    added, place, coded = np.zeros(5), 0, size + 3 * 73 + 8 * 25
+    for count, bytes_, t in ((1, 35 + 73, 64), (8, 103 + 25, 20), (23, 1, 0)):
+        left = np.array([residual(t, 8 * bytes_, rate) for rate in rates])
+        added += sum(damage[place : place + count]) * left
+        place += count
+    flips = sum(v * 10 * math.log10(1 + a) for v, a in zip(designing.RANGE.values(), added, strict=True))
+    expected = designing.DECIBELS_PER_DOUBLING * math.log2(coded / size) + flips
+    assert price(plan, damage, rates, size) == pytest.approx(expected)
+
+
+def test_worse_channels_get_more_parity():
+    """As long as protection is worth its while: where most blocks would fail, none is."""
+    sizes = [design("tracks", float(ber), 3000).coded_size(3000) for ber in np.geomspace(1e-6, 0.03, 30)]
+    assert sizes == sorted(sizes)
+    assert sizes[0] < 3050
+    assert sizes[-1] > 4500
+
+
+def test_what_comes_first_is_protected_best():
+    """Damage falls along a file, so codes never get stronger, and a header can hold the tiers."""
+    for codec, ber, size in product(designing.DAMAGE, np.geomspace(1e-6, 0.1, 12), (1, 100, 300, 700, 1500, 10_000)):
+        plan = design(codec, float(ber), size)
+        assert plan.interleaved
+        assert all(a.code > b.code and a.end < b.end for a, b in pairwise(plan.tiers))
+        assert len(plan.tiers) <= 7
+
+
+@pytest.mark.parametrize(
+    ("text", "tiers"),
+    [
+        ("none", ()),
+        ("uniform", ((4, 32),)),
+        ("uniform[t=8]", ((0, 32),)),
+        ("uniform[t=64]", ((7, 32),)),
+    ],
+)
+def test_spellings_of_a_plan(text, tiers):
+    plan = make_plan(text, "tracks", 1000)
+    assert tuple((tier.code, tier.end) for tier in plan.tiers) == tiers
+    assert plan.interleaved == bool(tiers)
+    assert (text == "none") == (plan == UNPROTECTED)
+    check_protection(text)
+
+
+def test_unequal_protection_has_a_rate_to_design_for():
+    assert make_plan("uep", "tracks", 1000) == make_plan("uep[ber=0.01]", "tracks", 1000)
+    assert make_plan("uep[ber=1e-2]", "tracks", 1000) == design("tracks", 0.01, 1000)
+    assert make_plan("uep[ber=0.001]", "tracks", 1000) != make_plan("uep", "tracks", 1000)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("strong", "protection none, uniform.*or uep.*got 'strong'"),
+        ("none[t=1]", "protection none"),
+        ("uniform[ber=0.1]", "protection none"),
+        ("uep[t=20]", "protection none"),
+        ("uniform[t=7]", "t to be one of 8, 12, 14, 16, 20, 28, 40, 64, got 7"),
+        ("uniform[t=many]", "t to be one of"),
+        ("uep[ber=0]", "bit error rate from 1e-6 to 0.1"),
+        ("uep[ber=0.2]", "got 0.2"),
+        ("uep[ber=nan]", "bit error rate"),
+        ("uep[ber=often]", "got often"),
+        ("uep[", "expected brackets"),
+        ("", "expected"),
+    ],
+)
+def test_bad_spellings_of_a_plan(text, expected):
+    for check in (check_protection, lambda spelling: make_plan(spelling, "tracks", 10)):
+        with pytest.raises(SpecError, match=expected):
+            check(text)
+    with pytest.raises(SpecError):
+        TurboDDCM(protect=text)
+
+
+def test_codecs_say_how_they_protect():
+    assert TracksCodec().plan(1000) == make_plan("uep", "tracks", 1000)
+    assert TurboDDCM().plan(1000) == UNPROTECTED
+    assert str(TracksCodec(protect="uniform[t=8]")) == "tracks[protect=uniform[t=8]]"
