@@ -180,3 +180,27 @@ def test_every_chain_codec_can_be_protected(spec, protect):
 def test_bad_protection_is_a_spec_error(protect):
     with pytest.raises(SpecError):
         registry.codec(f"tracks[protect={protect}]")
+
+
+@pytest.mark.parametrize("fill", [0, 255])
+def test_unannounced_gaps_are_found_by_their_filling(fill):
+    """A fifth of the file reads as one value; then it decodes as if the receiver had been told."""
+    size = len(FILE) // 20
+    data, llr = bytearray(FILE), certain(FILE)
+    for packet in (0, 5, 9, 14):
+        data[packet * size : (packet + 1) * size] = bytes([fill]) * size
+        llr[8 * packet * size : 8 * (packet + 1) * size] = 0
+    told = registry.codec("tracks").decode(Received(bytes(data), llr))
+    found = flipproof.decode(bytes(data))
+    assert abs(found.damage.missing_bits - told.damage.missing_bits) <= 32  # a neighbour may have that value too
+    assert psnr(found.picture, PICTURE) > psnr(CLEAN.picture, PICTURE) - 3
+
+
+@pytest.mark.parametrize("protect", ["uep", "none"])
+def test_a_picture_without_content_has_no_gaps(protect):
+    black = np.zeros((64, 96, 3), np.uint8)
+    data = flipproof.encode(black, f"tracks[protect={protect}]", bpp=1.5)
+    assert flipproof.decode(data).status is Status.OK
+    damaged = bytearray(data)
+    damaged[-1] ^= 255
+    assert psnr(flipproof.decode(bytes(damaged)).picture, black) > 30

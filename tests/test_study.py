@@ -13,12 +13,12 @@ from typer.testing import CliRunner
 
 import studies
 from flipproof import registry
+from flipproof.channel.judge import GRAY
 from flipproof.codec.jpeg import JpegCodec
 from flipproof.errors import SpecError, UnknownNameError
 from flipproof.metric.psnr import psnr
 from flipproof.study import photos, report
 from flipproof.study.cli import app
-from flipproof.study.group import GRAY
 from flipproof.study.plan import Plan, preset, presets
 from flipproof.study.run import channels_of, codecs_of, run
 from flipproof.study.store import ERROR, FAILED, Store

@@ -30,12 +30,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flipproof.alignment import Body, Slip, locate, slips
-from flipproof.errors import HeaderError, NotFlipError, RateError, SpecError
+from flipproof.errors import DecodeError, HeaderError, NotFlipError, RateError, SpecError
 from flipproof.protection.bch import BCH
 from flipproof.protection.blocks import Recovered, protect, recover
 from flipproof.protection.interleave import deinterleave, interleave
 from flipproof.protection.plan import HEADER, Plan, Tier
-from flipproof.received import File, hard
+from flipproof.received import File, Received, hard, with_gaps
 
 __all__ = [
     "FORMAT_VERSION",
@@ -146,12 +146,25 @@ def pack(fields: bytes, payload: bytes, plan: Plan) -> bytes:
 
 
 def unpack(file: File) -> Container:
-    """Opens a file, repairing its header; one that lost or gained a run of bytes is put back in place first.
+    """Opens a file, repairing its header.
+
+    One that lost or gained a run of bytes is put back in place first; where the header is beyond repair, runs of equal
+    bytes are taken for erased.
 
     Raises:
         NotFlipError: Neither magic nor header are those of a .flip file.
         HeaderError: The header is beyond repair, of an unknown version, or not all there.
     """
+    try:
+        return _unpack(file)
+    except DecodeError:
+        holed = None if isinstance(file, Received) else with_gaps(file)
+        if holed is None:
+            raise
+    return _unpack(holed)
+
+
+def _unpack(file: File) -> Container:
     data = hard(file)
     flips = (int.from_bytes(data[: len(MAGIC)], "big") ^ int.from_bytes(MAGIC, "big")).bit_count()
     familiar = len(data) >= len(MAGIC) and flips <= _MAGIC_FLIPS

@@ -10,7 +10,12 @@ from numpy.typing import NDArray
 
 from flipproof.errors import SpecError
 
-__all__ = ["File", "Received", "hard"]
+__all__ = ["File", "Received", "hard", "with_gaps"]
+
+LEAST_GAP = 16
+"""Equal bytes in a row that no coded payload of a picture has."""
+MOST_GAPS = 0.5
+"""Share of a file above which its runs are its content."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +43,29 @@ class Received:
 
 File: TypeAlias = bytes | Received
 """What decoders take: bytes alone, or with what is known about each bit."""
+
+
+def with_gaps(data: bytes) -> Received | None:
+    """Returns a file with runs of 16 or more equal bytes taken for erased, such as lost packets that read as zeros.
+
+    Coded payload has no such runs but for pictures without content, so this is worth a try where a file is damaged.
+
+    Returns:
+        The file; None where there is no such run, or nearly nothing else.
+
+    Example:
+        >>> found = with_gaps(bytes(range(64)) + bytes(16))
+        >>> found.llr.tolist().count(0), with_gaps(bytes(80)) is None
+        (128, True)
+    """
+    values = np.frombuffer(data, np.uint8)
+    edges = np.concatenate([[0], np.flatnonzero(np.diff(values)) + 1, [len(values)]])
+    runs = np.diff(edges)
+    gap = np.repeat(runs >= LEAST_GAP, runs)
+    if not gap.any() or gap.mean() > MOST_GAPS:
+        return None
+    bits = np.unpackbits(values)
+    return Received(data, np.where(np.repeat(gap, 8), 0, np.where(bits, -np.inf, np.inf)).astype(np.float32))
 
 
 def hard(file: File) -> bytes:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from flipproof.codec.base import Codec
     from flipproof.image import RgbImage
 
-__all__ = ["PictureJudge"]
+__all__ = ["GRAY", "PictureJudge"]
 
 GRAY = 128
 """What a receiver without a picture sees."""

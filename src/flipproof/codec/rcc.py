@@ -34,7 +34,7 @@ from flipproof.prior.base import Prior
 from flipproof.prior.load import PRECISIONS, check_device, load_prior
 from flipproof.protection.design import check_protection, make_plan
 from flipproof.protection.plan import UNPROTECTED, Plan
-from flipproof.received import File, hard
+from flipproof.received import File, Received, hard, with_gaps
 from flipproof.reconstruction import RECONSTRUCTIONS
 from flipproof.result import Damage, DecodeResult, Status
 
@@ -140,11 +140,10 @@ class ChainCodec(Codec):
         groups: dict[Script, list[tuple[int, Reception]]] = {}
         for index, data in enumerate(files):
             try:
-                file, script = self._open(data)
+                script, reception = self._receive(data, upto)
             except FlipproofError as error:
                 results[index] = DecodeResult(None, Status.FAILED, codec=self.name, error=str(error))
             else:
-                reception = receive(file, len(hard(data)), script, self.retrieve, upto)
                 alike = replace(script, common=replace(script.common, checksum=0))
                 groups.setdefault(alike, []).append((index, reception))
         for script, members in groups.items():
@@ -213,6 +212,18 @@ class ChainCodec(Codec):
         _, script = self.open(file)
         self._check_prior(script.common)
         return file, script
+
+    def _receive(self, data: File, upto: float) -> tuple[Script, Reception]:
+        """Repairs a file; if that is not enough, with runs of equal bytes taken for erased, where that is no worse."""
+        file, script = self._open(data)
+        reception = receive(file, len(hard(data)), script, self.retrieve, upto)
+        holed = None if reception.damage.payload_intact or isinstance(data, Received) else with_gaps(data)
+        if holed is None:
+            return script, reception
+        file, again = self._open(holed)
+        other = receive(file, len(hard(data)), again, self.retrieve, upto)
+        better = again == script and other.damage.failed_blocks <= reception.damage.failed_blocks
+        return script, other if better else reception
 
     def check_drawing(self, script: Script) -> None:
         """Checks that decoders will draw the atoms of a file.

@@ -34,6 +34,8 @@ _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 _INK = "#1C1E21"
 _SOFT = "#5F6570"
 _GRID = "#DADDE1"
+_WIDE = 36
+"""Letters of the longest codec that leaves room for another beside it in a legend."""
 _WALL_RATES = (0.0, 1e-3, 1e-2)
 
 
@@ -89,7 +91,8 @@ def lines(
     """
     with needs_extra():
         from matplotlib.figure import Figure
-    figure = Figure(figsize=(6.6, 4.3), dpi=160, layout="constrained")
+    columns = min(len(plan.codecs), 2 if max(map(len, plan.codecs)) <= _WIDE else 1)
+    figure = Figure(figsize=(6.6, 3.7 + 0.27 * -(-len(plan.codecs) // columns)), dpi=160, layout="constrained")
     axes = figure.add_subplot()
     for index, codec in enumerate(plan.codecs):
         own = {cell.channel: cell for cell in cells if cell.codec == codec}
@@ -103,7 +106,6 @@ def lines(
     if quantity.limits:
         axes.set_ylim(*quantity.limits)
     _clean(axes)
-    columns = min(len(plan.codecs), 2)
     figure.legend(loc="outside upper left", ncols=columns, frameon=False, labelcolor=_INK, fontsize=11)
     return figure
 

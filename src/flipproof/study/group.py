@@ -11,7 +11,7 @@ import numpy as np
 from flipproof import seeds
 from flipproof._version import __version__
 from flipproof.channel.base import Channel
-from flipproof.channel.judge import PictureJudge
+from flipproof.channel.judge import GRAY, PictureJudge
 from flipproof.codec.base import Codec
 from flipproof.errors import FlipproofError
 from flipproof.image import RgbImage
@@ -21,10 +21,7 @@ from flipproof.result import DecodeResult, Status
 from flipproof.study.plan import Plan
 from flipproof.study.store import ERROR, FAILED, Row
 
-__all__ = ["GRAY", "Group", "Measured", "measure"]
-
-GRAY = 128
-"""The level of the picture that stands in for one that does not decode."""
+__all__ = ["Group", "Measured", "measure"]
 
 
 @dataclass(frozen=True)

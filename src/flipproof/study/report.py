@@ -22,11 +22,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from flipproof import registry
+from flipproof.channel.judge import GRAY
 from flipproof.image import to_rgb
 from flipproof.metric.psnr import psnr
 from flipproof.study import figures, labels
 from flipproof.study.extras import needs_extra
-from flipproof.study.group import GRAY
 from flipproof.study.plan import Plan
 from flipproof.study.series import Series, bit_error_rate, caption, is_clean, series_of
 from flipproof.study.store import ERROR, FAILED, Record, Row, Store, first_trials, to_csv
