@@ -397,3 +397,15 @@ def test_studies_take_stages(tmp_path):
     assert {row.status for row in kept} == {"ok"}
     assert len({row.psnr_db for row in kept}) == 1
     assert sum(row.repaired_bits for row in kept) > 0
+
+
+def test_gaps_that_read_as_zeros_are_erasures():
+    """Two lost packets of 64 bytes: far more wrong bits than the code repairs, but few erased ones."""
+    codec = registry.codec("jpeg[quality=90]+fec[bch,t=20]")
+    data = bytearray(codec.encode(photograph(192, 256)))
+    assert len(data) > 1500
+    for start in (0, 700):
+        data[start : start + 64] = bytes(64)
+    result = codec.decode(bytes(data))
+    assert result.damage.failed_blocks == 0
+    assert result.status is Status.OK

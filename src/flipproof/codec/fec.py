@@ -26,7 +26,7 @@ from flipproof.image import ImageLike, to_rgb
 from flipproof.protection.blocks import protect, split_evenly
 from flipproof.protection.code import Code, Decoded
 from flipproof.protection.interleave import LONGEST, deinterleave, interleave
-from flipproof.received import File, Received, hard
+from flipproof.received import File, Received, hard, with_gaps
 from flipproof.result import DecodeResult, Status
 
 if TYPE_CHECKING:
@@ -151,6 +151,16 @@ class FecCodec(Codec):
         return np.packbits(interleave(np.unpackbits(np.frombuffer(coded, np.uint8)))).tobytes()
 
     def _repair(self, files: Sequence[File]) -> list[_Repaired]:
+        """Decodes the blocks of all files; where some are beyond repair, again with runs of equal bytes erased."""
+        repaired = self._repair_once(files)
+        failing = [i for i, file in enumerate(files) if repaired[i].failed and not isinstance(file, Received)]
+        holed = {i: gaps for i in failing if (gaps := with_gaps(hard(files[i]))) is not None}
+        for i, other in zip(holed, self._repair_once(list(holed.values())), strict=True):
+            if other.failed < repaired[i].failed:
+                repaired[i] = other
+        return repaired
+
+    def _repair_once(self, files: Sequence[File]) -> list[_Repaired]:
         """Decodes the blocks of all files, those of one size together."""
         layouts = [self._layout(len(hard(file))) for file in files]
         groups: dict[tuple[int, bool], list[_Block]] = defaultdict(list)
