@@ -204,3 +204,12 @@ def test_a_picture_without_content_has_no_gaps(protect):
     damaged = bytearray(data)
     damaged[-1] ^= 255
     assert psnr(flipproof.decode(bytes(damaged)).picture, black) > 30
+
+
+def test_a_wrong_guess_of_gaps_costs_nothing(monkeypatch):
+    """The second reading, here with everything erased, must not replace a first one that opens."""
+    damaged = BinarySymmetricChannel(3e-2).corrupt(FILE, np.random.default_rng(3))
+    expected = flipproof.decode(damaged)
+    everything = Received(damaged, np.zeros(8 * len(damaged), np.float32))
+    monkeypatch.setattr("flipproof.codec.rcc.with_gaps", lambda data: everything)
+    assert np.array_equal(flipproof.decode(damaged).picture, expected.picture)

@@ -220,7 +220,10 @@ class ChainCodec(Codec):
         holed = None if reception.damage.payload_intact or isinstance(data, Received) else with_gaps(data)
         if holed is None:
             return script, reception
-        file, again = self._open(holed)
+        try:
+            file, again = self._open(holed)
+        except FlipproofError:
+            return script, reception
         other = receive(file, len(hard(data)), again, self.retrieve, upto)
         better = again == script and other.damage.failed_blocks <= reception.damage.failed_blocks
         return script, other if better else reception
