@@ -255,8 +255,9 @@ print(int.from_bytes(READ(b"tell_pid").tobytes(), "big"), flush=True)
 def test_ctrl_c_ends_both(tmp_path):
     note = tmp_path / "pid"
     code = """
-import sys, hostile
+import signal, sys, hostile
 from flipproof.codec.isolated import Isolated
+signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs of a shell ignore it
 try:
     Isolated(hostile.misbehave, sys.argv[1], seconds=500)(b"note_and_sleep")
 except KeyboardInterrupt:
