@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from flipproof.bits import BitArray
 from flipproof.codec.base import Codec
+from flipproof.codec.ladder import MOST_RATE
 from flipproof.errors import DecodeError, RateError
 from flipproof.image import ImageLike, to_rgb
 from flipproof.protection.blocks import protect, split_evenly
@@ -33,9 +34,6 @@ if TYPE_CHECKING:
     from flipproof.codec.target import Priority
 
 __all__ = ["FecCodec"]
-
-MOST_RATE = 240.0
-"""Bits per pixel of the largest file that makes sense: ten times what a raw picture has."""
 
 
 @dataclass(frozen=True)
