@@ -85,8 +85,10 @@ def test_other_codecs_by_name(photo):
     data = flipproof.encode(photo, codec="jpeg[quality=30]")
     assert data[:2] == b"\xff\xd8"
     assert flipproof.decode(data, codec="jpeg").picture.shape == photo.shape
+    result = flipproof.decode(data)
+    assert (result.codec, result.picture.shape) == ("jpeg", photo.shape)
     with pytest.raises(NotFlipError):
-        flipproof.decode(data)
+        flipproof.decode(b"\x00" + data)
 
 
 @pytest.mark.parametrize(

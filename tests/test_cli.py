@@ -90,6 +90,15 @@ def test_info_counts_every_bit(run, png, tmp_path):
     assert whole == ("file as received", size)
 
 
+def test_files_of_other_codecs_are_recognised(run, png, tmp_path):
+    file, back = tmp_path / "a.jpg", tmp_path / "b.png"
+    run("encode", png, file, "--codec", "jpeg")
+    code, text, _ = run("info", file)
+    assert (code, "jpeg file" in text, str(8 * file.stat().st_size) in text) == (0, True, True)
+    assert run("decode", file, back)[0] == 0
+    assert back.exists()
+
+
 def test_a_quality_and_a_region_that_matters(run, png, photo, tmp_path):
     flip, back, region = (tmp_path / name for name in ("a.flip", "b.png", "region.png"))
     code, _, text = run("encode", png, flip, "--psnr", 24)

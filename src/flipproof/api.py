@@ -10,7 +10,7 @@ from flipproof import registry
 from flipproof.bits import BitReader
 from flipproof.codec.base import Codec
 from flipproof.container import unpack
-from flipproof.errors import DecodeError, SpecError
+from flipproof.errors import DecodeError, NotFlipError, SpecError
 from flipproof.image import ImageLike
 from flipproof.result import DecodeResult
 
@@ -74,7 +74,7 @@ def decode(
 
     Arguments:
         data: The bytes of a file, or its path.
-        codec: Who made it; found out from the header of a ``.flip`` file if None.
+        codec: Who made it; found out from the file if None.
         strict: Whether any noticed damage is an error.
         upto: Leading share of the file to use, from 0 to 1, for a picture from a prefix.
         parameters: Parameters of the decoder, such as ``prior``, ``reconstruction``, ``precision`` and ``device``.
@@ -101,14 +101,24 @@ def decode(
 
 
 def codec_of(data: bytes) -> str:
-    """Returns the name of the codec that made a ``.flip`` file.
+    """Returns the name of the codec that made a file, from the header of a ``.flip`` file or how others begin.
 
     Raises:
-        DecodeError: The bytes are no ``.flip`` file, or its header is beyond repair.
+        DecodeError: The file is of no known kind, or its header is beyond repair.
+
+    Example:
+        >>> codec_of(b"\\xff\\xd8\\xff and so on")
+        'jpeg'
     """
     from flipproof.codec.script import WIRE_NAMES
 
-    number = BitReader(unpack(data).fields).read("codec", 8)
+    try:
+        number = BitReader(unpack(data).fields).read("codec", 8)
+    except NotFlipError:
+        for name, made in registry.made("codecs"):
+            if made.signature and made.signature.match(data):
+                return name
+        raise
     if number not in WIRE_NAMES:
         raise DecodeError(f"expected codec 1 to {len(WIRE_NAMES)}, got {number}")
     return WIRE_NAMES[number]

@@ -80,7 +80,7 @@ def encode(
 def decode(
     file: Source,
     picture: Target,
-    codec: Annotated[str | None, typer.Option(help="Codec of a file that is not .flip.", show_default=False)] = None,
+    codec: Annotated[str | None, typer.Option(help="Codec of a file that does not say it by its first bytes.", show_default=False)] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Fail on any noticed damage.")] = False,
     upto: Annotated[float, typer.Option(min=0, max=1, help="Leading share of the file to use.")] = 1.0,
     reconstruction: Annotated[
@@ -144,7 +144,7 @@ def corrupt(
 
 @app.command()
 def info(file: Source) -> None:
-    """Show what is in a .flip file, field by field, with bit counts."""
+    """Show what is in a file: of .flip files every field, with bit counts."""
     from flipproof.info import describe
 
     for table in describe(file.read_bytes()):

@@ -27,7 +27,7 @@ Rows: TypeAlias = list[tuple[str, ...]]
 
 
 def describe(data: bytes) -> list[tuple[str, tuple[str, ...], Rows]]:
-    """Describes a ``.flip`` file without decoding its picture.
+    """Describes a file without decoding its picture; ``.flip`` files in full, of others the kind and the size.
 
     Arguments:
         data: The bytes of the file.
@@ -36,12 +36,12 @@ def describe(data: bytes) -> list[tuple[str, tuple[str, ...], Rows]]:
         Tables as (title, column names, rows): header fields, parts of the file, steps of the chain.
 
     Raises:
-        DecodeError: The bytes are no ``.flip`` file, or its header is beyond repair.
+        DecodeError: The file is of no known kind, or its header is beyond repair.
     """
     name = codec_of(data)
     codec = registry.codec(name)
     if not isinstance(codec, ChainCodec):
-        raise TypeError(f"expected a chain codec, got {name}")
+        return [(f"{name} file", ("part", "bits"), [("file as received", str(8 * len(data)))])]
     file = unpack(data)
     reader, script = codec.open(file)
     height, width = script.common.height, script.common.width

@@ -7,7 +7,7 @@ brackets of their own. A stage of forward error correction goes around any codec
 
 Example:
     >>> codec("jpeg[quality=30]")
-    JpegCodec(quality=30, bpp=None)
+    JpegCodec(bpp=None, decoding='strict', quality=30)
     >>> parse("bsc[ber=1e-3]")
     ('bsc', {'ber': '1e-3'})
     >>> str(codec("jpeg+fec[bch,t=7]", quality=30, bpp=0.5))
@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import re
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import Field, fields
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from flipproof.codec.base import Codec
     from flipproof.protection.code import Code
 
-__all__ = ["build", "channel", "code", "codec", "names", "parameters", "parse"]
+__all__ = ["build", "channel", "code", "codec", "made", "names", "parameters", "parse"]
 
 _SPEC = re.compile(r"\s*([A-Za-z0-9_.:/+-]+)\s*(?:\[(.*)\])?\s*")
 MOST_STAGES = 8
@@ -104,6 +104,12 @@ def build(kind: str, spec: str, **overrides: object) -> Any:  # noqa: ANN401
             raise SpecError(f"{name} has no parameter {key!r}; it has: {', '.join(known) or 'none'}")
     values = {key: _convert(name, key, text, known[key]) for key, text in texts.items()}
     return made(**(values | given))
+
+
+def made(kind: str) -> Iterator[tuple[str, Any]]:
+    """Returns names and what makes them, sorted by name; imports every one."""
+    for name, entry in sorted(_entries(kind).items()):
+        yield name, entry.load()
 
 
 def parameters(made: Any) -> list[Field[Any]]:  # noqa: ANN401 (any dataclass, or one of its kind)

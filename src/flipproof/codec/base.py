@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import fields, replace
@@ -31,6 +32,8 @@ class Codec(ABC):
     """
 
     name: ClassVar[str]
+    signature: ClassVar[re.Pattern[bytes] | None] = None
+    """How files of this codec begin, if no other's do; ``.flip`` files have a header that says more."""
 
     @abstractmethod
     def encode(self, image: ImageLike, priority: Priority | None = None) -> bytes:
