@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from flipproof import registry
@@ -16,8 +16,9 @@ from flipproof.study.run import Progress, run
 from flipproof.study.series import bsc_channels, series_of
 from flipproof.study.summary import Cell, summarise
 
-__all__ = ["FIVE", "add_options", "channels", "measure", "names", "show"]
+__all__ = ["FIVE", "GAP", "add_options", "channels", "decibels", "measure", "names", "show"]
 
+GAP = "–"  # noqa: RUF001 (a dash, as tables have it)
 FIVE = "03,05,08,15,20"
 
 
@@ -52,8 +53,16 @@ def measure(options: argparse.Namespace, codecs: Mapping[str, Codec]) -> dict[st
     return {codec: [cell for cell in cells if cell.codec == codec] for codec in codecs}
 
 
-def show(cells: Mapping[str, list[Cell]]) -> None:
-    """Prints a table per series of channels: a line per codec, with its rate and mean PSNR over all files on each."""
+def decibels(cell: Cell) -> str:
+    """Writes the mean PSNR over all files, and how many are lost."""
+    if cell.psnr_all_db is None:
+        return GAP
+    lost = f" ({100 * cell.failure_rate:.1f} % lost)" if cell.failures else ""
+    return f"{cell.psnr_all_db:.2f}{lost}"
+
+
+def show(cells: Mapping[str, list[Cell]], text: Callable[[Cell], str] = decibels) -> None:
+    """Prints a table per series of channels: a line per codec, with its rate and what ``text`` says of each cell."""
     found = {(cell.codec, cell.channel): cell for line in cells.values() for cell in line}
     for index, series in enumerate(series_of([cell.channel for cell in next(iter(cells.values()))])):
         if series.title != "bsc":
@@ -62,13 +71,7 @@ def show(cells: Mapping[str, list[Cell]]) -> None:
         print("|---" * (2 + len(series.headings)) + "|")
         for codec in cells:
             line = [found[codec, channel] for channel in series.channels]
-            values = ["–" if cell.psnr_all_db is None else _decibels(cell) for cell in line]  # noqa: RUF001 (a dash)
-            print(" | ".join([f"| `{codec}`", f"{line[0].bpp:.4f}", *values]) + " |", flush=True)
-
-
-def _decibels(cell: Cell) -> str:
-    lost = f" ({100 * cell.failure_rate:.1f} % lost)" if cell.failures else ""
-    return f"{cell.psnr_all_db:.2f}{lost}"
+            print(" | ".join([f"| `{codec}`", f"{line[0].bpp:.4f}", *map(text, line)]) + " |", flush=True)
 
 
 def _report(state: Progress) -> None:

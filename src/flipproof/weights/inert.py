@@ -28,8 +28,8 @@ from flipproof.errors import WeightsError
 
 __all__ = ["Call", "Name", "Persistent", "read_pickle"]
 
-MAX_INSTRUCTIONS = 2**14
-"""Ten times what the arrays of a network need; bounds the memory that hostile bytes can ask for."""
+MAX_INSTRUCTIONS = 2**16
+"""Twice what a network of 500 tensors needs; bounds the memory that hostile bytes can ask for."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,9 @@ class Call:
     state: object = None
 
 
+_ORDERED = Name("collections OrderedDict")
+
+
 @dataclass(frozen=True)
 class Persistent:
     """An object kept outside the pickle, by its identifier."""
@@ -68,8 +71,8 @@ def read_pickle(stream: BinaryIO) -> Any:  # noqa: ANN401
         stream: Where to read; a file may hold several pickles one after the other.
 
     Returns:
-        Dictionaries, lists, tuples, text, bytes, numbers and None, and :class:`Call`, :class:`Name` and
-        :class:`Persistent` for everything else.
+        Dictionaries (ordered ones too, without what else they carry), lists, tuples, text, bytes, numbers and None,
+        and :class:`Call`, :class:`Name` and :class:`Persistent` for everything else.
 
     Raises:
         WeightsError: The bytes are cut off, are no pickle, or need an instruction that arrays do not need.
@@ -132,11 +135,14 @@ class _Machine:
 
     def reduce(self) -> None:
         arguments = self.pop()
-        self.push(Call(self.pop(), arguments))
+        function = self.pop()
+        self.push({} if function == _ORDERED and arguments == () else Call(function, arguments))
 
     def build(self) -> None:
         state = self.pop()
         target = self.frames[-1][-1]
+        if isinstance(target, dict):
+            return
         if not isinstance(target, Call):
             raise WeightsError(f"expected a pickle of arrays, got one that sets the state of a {type(target).__name__}")
         target.state = state

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import tempfile
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from safetensors import numpy as safetensors
 from flipproof.errors import WeightsError
 from flipproof.weights.convert import Tensors
 
-__all__ = ["Stored", "cache_folder", "tensor_digest"]
+__all__ = ["Derived", "Stored", "cache_folder", "tensor_digest"]
 
 
 def cache_folder() -> Path:
@@ -76,8 +77,7 @@ class Stored:
         """
         cure = f"run: flipproof weights fetch {self.source}"
         try:
-            tensors = safetensors.load(self.path.read_bytes())
-            self.check(tensors)
+            tensors = self.verify(self.path.read_bytes())
         except OSError as error:
             raise WeightsError(f"the weights {self.name} are not here (expected {self.path}); {cure}") from error
         except (SafetensorError, KeyError, WeightsError) as error:
@@ -91,14 +91,52 @@ class Stored:
             WeightsError: The tensors are not the right ones; nothing is written.
         """
         self.check(tensors)
+        self.write(tensors)
+
+    def write(self, tensors: Tensors, metadata: dict[str, str] | None = None) -> None:
+        """Writes the file in one go, without a check."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        rows = {name: np.ascontiguousarray(values) for name, values in tensors.items()}
         with tempfile.TemporaryDirectory(dir=self.path.parent, prefix=".new-") as folder:
             new = Path(folder) / self.path.name
-            new.write_bytes(safetensors.save({name: np.ascontiguousarray(values) for name, values in tensors.items()}))
+            new.write_bytes(safetensors.save(rows, metadata))
             new.replace(self.path)
+
+    def verify(self, data: bytes) -> Tensors:
+        """Returns the tensors of a file, or raises what :meth:`load` reports as damage."""
+        tensors = safetensors.load(data)
+        self.check(tensors)
+        return tensors
 
     def check(self, tensors: Tensors) -> None:
         """Raises WeightsError unless these are the right tensors."""
         got = tensor_digest(tensors)
         if got != self.digest:
             raise WeightsError(f"expected tensors of {self.name} with SHA-256 {self.digest}, got {got}")
+
+
+@dataclass(frozen=True)
+class Derived(Stored):
+    """Tensors made of a file whose own SHA-256 is what is known beforehand: ``digest``.
+
+    The file in the cache says, in its metadata, what it was made of and what :func:`tensor_digest` its tensors had; it
+    is checked against both.
+    """
+
+    def save(self, tensors: Tensors) -> None:
+        """Writes the file in one go; whoever calls has checked what the tensors were made of."""
+        self.write(tensors, {"origin": self.digest, "tensors": tensor_digest(tensors)})
+
+    def verify(self, data: bytes) -> Tensors:  # noqa: D102 (inherited)
+        tensors = safetensors.load(data)
+        stated = _metadata(data)
+        if stated != {"origin": self.digest, "tensors": tensor_digest(tensors)}:
+            raise WeightsError(f"expected tensors of {self.name} made of a file with SHA-256 {self.digest}, got others")
+        return tensors
+
+
+def _metadata(data: bytes) -> dict[str, str]:
+    """Reads what a well-formed safetensors file says about itself: JSON after eight bytes with its length."""
+    size = int.from_bytes(data[:8], "little")
+    stated: dict[str, str] = json.loads(data[8 : 8 + size]).get("__metadata__", {})
+    return stated
