@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from flipproof import registry
 from flipproof.bits import BitArray
 from flipproof.codec.ddcm import DDCM
 from flipproof.codec.diffc import DiffC, RobustDiffC
@@ -58,6 +59,11 @@ class Wiener(Prior):
 
 CHEAP = tuple(replace(codec, prior=Wiener()) for codec in SMALL)
 """The same without a network, where quality is of no interest."""
+
+FREE = [name for name in registry.names("codecs") if not hasattr(registry.codec(name), "weights")]
+"""Names of the codecs that need no published weights."""
+OTHERS = [name for name in FREE if not isinstance(registry.codec(name), ChainCodec)]
+"""Those of them that steer no chain."""
 
 
 @dataclass(frozen=True)

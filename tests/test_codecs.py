@@ -334,7 +334,7 @@ def test_file_size_is_as_described(photo):
 @pytest.mark.parametrize(
     ("spec", "error", "text"),
     [
-        ("nope", UnknownNameError, "unknown codec 'nope'; known: ddcm, diffc"),
+        ("nope", UnknownNameError, "unknown codec 'nope'; known: avif, bpg, ddcm, diffc"),
         ("tracks[", SpecError, "expected brackets that match"),
         ("tracks[bpp]", SpecError, "expected parameter=value"),
         ("tracks[bpp=1,bpp=2]", SpecError, "once each"),

@@ -22,7 +22,7 @@ from flipproof.cli import app
 from flipproof.codec.base import Codec
 from flipproof.codec.fec import FecCodec
 from flipproof.codec.jpeg import JpegCodec
-from flipproof.errors import DecodeError, MissingExtraError, RateError, SpecError, UnknownNameError, WeightsError
+from flipproof.errors import DecodeError, RateError, SpecError, UnknownNameError, WeightsError
 from flipproof.metric.psnr import psnr
 from flipproof.protection.bch import BCH
 from flipproof.protection.interleave import LONGEST
@@ -99,14 +99,11 @@ def test_contract(spelling, photo):
     check_any_bytes(codec, data)
 
 
-@pytest.mark.parametrize("name", registry.names("codecs"))
+@pytest.mark.parametrize("name", family.FREE)
 def test_every_codec_of_the_registry_can_be_protected(name):
     inner = {codec.name: codec for codec in family.CHEAP}.get(name) or registry.codec(name)
     codec, picture = FecCodec(inner, BCH(20)), photograph(64, 64)
-    try:
-        data = codec.encode(picture)
-    except (MissingExtraError, WeightsError) as error:
-        pytest.skip(str(error))
+    data = codec.encode(picture)
     assert len(data) > len(inner.encode(picture))
     result = codec.decode(corrupt(data, 5e-3))
     assert result.status is Status.OK
@@ -248,7 +245,7 @@ def test_jpeg_takes_the_best_quality_that_fits(photo):
     size = 1.5 * photo.shape[0] * photo.shape[1] / 8
     assert len(codec.encode(photo)) <= size
     sizes = [len(FecCodec(JpegCodec(quality=q), ReedSolomon()).encode(photo)) for q in range(1, 96)]
-    assert len(codec.encode(photo)) == max(s for s in sizes if s <= size)
+    assert max(s for s in sizes if s <= size) <= len(codec.encode(photo)) <= size
 
 
 @pytest.mark.parametrize("bpp", [1e-6, 0.02])

@@ -101,13 +101,13 @@ def decode(
 
 
 def codec_of(data: bytes) -> str:
-    """Returns the name of the codec that made a file, from the header of a ``.flip`` file or how others begin.
+    r"""Returns the name of the codec that made a file, from the header of a ``.flip`` file or how others begin.
 
     Raises:
         DecodeError: The file is of no known kind, or its header is beyond repair.
 
     Example:
-        >>> codec_of(b"\\xff\\xd8\\xff and so on")
+        >>> codec_of(b"\xff\xd8\xff and so on")
         'jpeg'
     """
     from flipproof.codec.script import WIRE_NAMES

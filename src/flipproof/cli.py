@@ -80,7 +80,9 @@ def encode(
 def decode(
     file: Source,
     picture: Target,
-    codec: Annotated[str | None, typer.Option(help="Codec of a file that does not say it by its first bytes.", show_default=False)] = None,
+    codec: Annotated[
+        str | None, typer.Option(help="Codec of a file that is not recognised.", show_default=False)
+    ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Fail on any noticed damage.")] = False,
     upto: Annotated[float, typer.Option(min=0, max=1, help="Leading share of the file to use.")] = 1.0,
     reconstruction: Annotated[

@@ -7,7 +7,7 @@ brackets of their own. A stage of forward error correction goes around any codec
 
 Example:
     >>> codec("jpeg[quality=30]")
-    JpegCodec(bpp=None, decoding='strict', quality=30)
+    JpegCodec(bpp=None, decoding='strict', quality=30, progressive=False, restart=0, chroma='420', optimize=True)
     >>> parse("bsc[ber=1e-3]")
     ('bsc', {'ber': '1e-3'})
     >>> str(codec("jpeg+fec[bch,t=7]", quality=30, bpp=0.5))

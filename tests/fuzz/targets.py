@@ -16,7 +16,7 @@ import numpy as np
 
 import flipproof
 from conftest import photograph
-from family import CHEAP, Wiener
+from family import CHEAP, OTHERS, Wiener
 from flipproof import container, info, registry
 from flipproof.bits import BitWriter
 from flipproof.codebook.make import KINDS
@@ -91,8 +91,7 @@ def coded() -> dict[str, bytes]:
 @cache
 def wrapped() -> dict[str, tuple[Codec, bytes]]:
     """Returns the other codecs, and stages around codecs, each with a file."""
-    others = [name for name in registry.names("codecs") if not isinstance(registry.codec(name), ChainCodec)]
-    made = {spec: registry.codec(spec) for spec in dict.fromkeys([*others, *WRAPPED])}
+    made = {spec: registry.codec(spec) for spec in dict.fromkeys([*OTHERS, *WRAPPED])}
     picture = photograph(24, 32)
     return {spec: (codec, codec.encode(picture)) for spec, codec in made.items()}
 
