@@ -17,12 +17,12 @@ from flipproof.bpg import encoder
 from flipproof.bpg.decoder import conceal, conceal_bpg, read, read_bpg
 from flipproof.bpg.encoder import Settings, write
 from flipproof.bpg.header import ColorSpace, Header, PixelFormat
-from flipproof.bpg.library import load_av
 from flipproof.bpg.syntax import START_CODE
 from flipproof.channel.bsc import BinarySymmetricChannel
 from flipproof.codec.bpg import BpgCodec
 from flipproof.errors import DecodeError, ImageError, MissingExtraError, RateError, SpecError
 from flipproof.metric.psnr import psnr
+from flipproof.optional import load_optional
 from flipproof.result import Status
 
 GOLDEN = Path(__file__).parent / "golden" / "bpg"
@@ -79,7 +79,7 @@ def test_bpg_holds_what_x265_coded(size):
     settings = Settings(bit_depth=10, pixel_format=PixelFormat.YUV422)
     picture = photograph(*size)
     planes = [encoder._pad(plane, index, 3, settings) for index, plane in enumerate(encoder._planes(picture, settings))]
-    av = load_av()
+    av = load_optional("av", "bpg")
     context = av.CodecContext.create("hevc", "r")
     frame, *_ = context.decode(av.Packet(encoder._encode(planes, 3, settings))) + context.decode(None)
     for plane, ours in zip(frame.planes, read(write(picture, settings)).planes, strict=True):
@@ -230,10 +230,8 @@ def test_settings_that_bpg_does_not_have(monkeypatch):
 
 
 def test_missing_extra(monkeypatch):
-    load_av.cache_clear()
     monkeypatch.setitem(sys.modules, "av", None)
     for use in (lambda: BpgCodec().encode(photograph(8, 8)), lambda: BpgCodec().decode(DATA)):
         with pytest.raises(MissingExtraError, match=r"av is not installed; run: pip install 'flipproof\[bpg\]'"):
             use()
     monkeypatch.undo()
-    load_av.cache_clear()

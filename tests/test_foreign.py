@@ -12,7 +12,6 @@ from PIL import AvifImagePlugin, Image, ImageFile
 from conftest import photograph
 from contracts import check_codec
 from flipproof.channel.bsc import BinarySymmetricChannel
-from flipproof.codec import optional
 from flipproof.codec.avif import AvifCodec
 from flipproof.codec.foreign import ForeignCodec
 from flipproof.codec.heic import HeicCodec
@@ -373,7 +372,6 @@ def test_two_decoders_agree_on_htj2k():
     ids=["jpegxl", "htj2k", "heic"],
 )
 def test_missing_libraries_are_said_before_anything_is_tried(codec, module, package, photo, monkeypatch):
-    optional.load_optional.cache_clear()
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(
         MissingExtraError, match=rf"{package} is not installed; run: pip install 'flipproof\[classical\]'"
@@ -382,13 +380,10 @@ def test_missing_libraries_are_said_before_anything_is_tried(codec, module, pack
     if codec.name != "htj2k":  # which Pillow reads
         with pytest.raises(MissingExtraError, match=package):
             codec.decode_many([b""])
-    optional.load_optional.cache_clear()
 
 
 def test_concealing_htj2k_without_its_library(monkeypatch):
-    optional.load_optional.cache_clear()
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(MissingExtraError, match="av is not installed"):
         Htj2kCodec(decoding="concealing").decode_many([b""])
     assert Htj2kCodec().decode_many([b""])[0].status is Status.FAILED
-    optional.load_optional.cache_clear()

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from flipproof.bpg.header import Alpha, Header
-from flipproof.bpg.library import load_av
 from flipproof.bpg.picture import Picture, Plane
 from flipproof.bpg.syntax import START_CODE, Unit, split_units
 from flipproof.bpg.tree import CodingTree, parameter_sets
 from flipproof.errors import DecodeError
 from flipproof.image import RgbImage
+from flipproof.optional import load_optional
 
 if TYPE_CHECKING:
     from av import VideoFrame
@@ -141,7 +141,7 @@ def _followed(units: list[Unit], zeros: bytes) -> list[Unit]:
 
 def _frame(stream: bytes, options: dict[str, str]) -> VideoFrame:
     """Runs the decoder in one thread, so that damage looks the same every time."""
-    av = load_av()
+    av = load_optional("av", "bpg")
     context = av.CodecContext.create("hevc", "r")
     context.thread_count = 1
     context.options = options

@@ -16,12 +16,12 @@ import numpy as np
 from flipproof.bpg.chroma import downsample_columns, downsample_rows
 from flipproof.bpg.colour import Samples, from_rgb
 from flipproof.bpg.header import ColorSpace, Header, PixelFormat
-from flipproof.bpg.library import load_av
 from flipproof.bpg.sequence import Sequence, read_sequence
 from flipproof.bpg.syntax import START_CODE, Unit, split_units
 from flipproof.bpg.tree import SEQUENCE_PARAMETER_SET
 from flipproof.errors import ImageError
 from flipproof.image import RgbImage
+from flipproof.optional import load_optional
 
 if TYPE_CHECKING:
     from av import VideoFrame
@@ -118,7 +118,7 @@ def _encode(planes: list[Samples], block: int, settings: Settings) -> bytes:
     tree = max(size for size in (16, 32, 64) if size <= max(16, min(height, width)))
     name = _FORMATS[settings.pixel_format] + (f"{settings.bit_depth}le" if settings.bit_depth > 8 else "")
     quality = "lossless=1" if settings.lossless else f"qp={settings.qp}"
-    av = load_av()
+    av = load_optional("av", "bpg")
     context = av.CodecContext.create("libx265", "w")
     context.width, context.height, context.pix_fmt = width, height, name
     context.time_base, context.framerate, context.thread_count = Fraction(1, 25), Fraction(25), 1

@@ -10,10 +10,10 @@ from typing import ClassVar
 from flipproof.bpg.decoder import conceal_bpg, read_bpg
 from flipproof.bpg.encoder import Settings, write
 from flipproof.bpg.header import MAGIC, ColorSpace, PixelFormat
-from flipproof.bpg.library import load_av
 from flipproof.codec.foreign import ForeignCodec
 from flipproof.codec.isolated import Isolated
 from flipproof.image import RgbImage
+from flipproof.optional import load_optional
 from flipproof.received import File
 from flipproof.result import DecodeResult
 
@@ -37,7 +37,7 @@ class BpgCodec(ForeignCodec):
 
     Attributes:
         qp: Quantisation parameter of the HEVC slice, 0 (largest) to 51; the reference encoder's option ``-q`` is 3
-            more.
+            more with x265.
         chroma: ``420``, ``422`` or ``444``.
         bit_depth: Of the coded planes: 8, 10 or 12.
         color_space: ``ycbcr`` (BT.601), ``rgb``, ``ycgco``, ``bt709`` or ``bt2020``; ``rgb`` needs ``chroma=444``.
@@ -106,5 +106,5 @@ class BpgCodec(ForeignCodec):
         return write(rgb, settings)
 
     def decode_many(self, files: Sequence[File], upto: float = 1.0) -> list[DecodeResult]:  # noqa: D102 (inherited)
-        load_av()
+        load_optional("av", "bpg")
         return super().decode_many(files, upto)

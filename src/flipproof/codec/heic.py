@@ -12,11 +12,11 @@ from PIL import Image
 
 from flipproof.codec.foreign import ForeignCodec
 from flipproof.codec.isolated import Isolated
-from flipproof.codec.optional import load_optional
 from flipproof.codec.pillow import load_picture, setting
 from flipproof.codec.salvage import pad_boxes
 from flipproof.errors import ImageError
 from flipproof.image import RgbImage, check_size
+from flipproof.optional import load_optional
 from flipproof.received import File
 from flipproof.result import DecodeResult
 
@@ -58,7 +58,7 @@ def conceal_heic(data: bytes) -> RgbImage:
 
 
 def _library() -> Any:  # noqa: ANN401 (a module without types)
-    return load_optional("pillow_heif", "pillow-heif")
+    return load_optional("pillow_heif", "classical", "pillow-heif")
 
 
 @dataclass(frozen=True)

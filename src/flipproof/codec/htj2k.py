@@ -10,11 +10,11 @@ from typing import Any, ClassVar
 
 from flipproof.codec.foreign import ForeignCodec
 from flipproof.codec.isolated import Isolated
-from flipproof.codec.optional import load_optional
 from flipproof.codec.pillow import read_picture
 from flipproof.codec.salvage import leading_packets
 from flipproof.errors import DecodeError, ImageError
 from flipproof.image import RgbImage, check_size
+from flipproof.optional import load_optional
 from flipproof.received import File
 from flipproof.result import DecodeResult
 
@@ -30,7 +30,7 @@ def conceal_htj2k(data: bytes) -> RgbImage:
         DecodeError: There is nothing, or the picture is too large.
         MissingExtraError: PyAV is not installed.
     """
-    library = load_optional("av", "av")
+    library = load_optional("av", "classical")
     reasons = []
     for part in leading_packets(data):
         try:
@@ -83,10 +83,10 @@ class Htj2kCodec(ForeignCodec):
         return round(-math.log2(self.step) * _OCTAVE)
 
     def save(self, rgb: RgbImage, level: int) -> bytes:  # noqa: D102 (inherited)
-        library = load_optional("imagecodecs", "imagecodecs")
+        library = load_optional("imagecodecs", "classical")
         return bytes(library.htj2k_encode(rgb, 2 ** (-level / _OCTAVE), reversible=False))
 
     def decode_many(self, files: Sequence[File], upto: float = 1.0) -> list[DecodeResult]:  # noqa: D102 (inherited)
         if self.decoding == "concealing":
-            load_optional("av", "av")
+            load_optional("av", "classical")
         return super().decode_many(files, upto)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
@@ -51,6 +52,7 @@ class MsIllmCodec(Codec):
     """
 
     name: ClassVar[str] = "ms-illm"
+    signature: ClassVar[re.Pattern[bytes] | None] = re.compile(_MAGIC)
     quality: str = "2"
     bpp: float | None = None
     weights: str | None = None

@@ -11,15 +11,13 @@ import numpy as np
 
 from flipproof.codec.foreign import ForeignCodec
 from flipproof.codec.isolated import Isolated
-from flipproof.codec.optional import load_optional
 from flipproof.errors import DecodeError
 from flipproof.image import RgbImage
+from flipproof.optional import load_optional
 from flipproof.received import File
 from flipproof.result import DecodeResult
 
 __all__ = ["JpegXlCodec", "read_jpegxl"]
-
-_PACKAGE = "imagecodecs"
 
 
 def read_jpegxl(data: bytes) -> RgbImage:
@@ -29,7 +27,7 @@ def read_jpegxl(data: bytes) -> RgbImage:
         DecodeError: libjxl cannot.
         MissingExtraError: imagecodecs is not installed.
     """
-    library = load_optional(_PACKAGE, _PACKAGE)
+    library = load_optional("imagecodecs", "classical")
     try:
         pixels = library.jpegxl_decode(data, numthreads=1)
     except (library.JpegxlError, ValueError, RuntimeError) as error:
@@ -73,12 +71,12 @@ class JpegXlCodec(ForeignCodec):
         return -round(1000 * self.distance)
 
     def save(self, rgb: RgbImage, level: int) -> bytes:  # noqa: D102 (inherited)
-        library = load_optional(_PACKAGE, _PACKAGE)
+        library = load_optional("imagecodecs", "classical")
         distance = -level / 1000
         return bytes(
             library.jpegxl_encode(rgb, distance=distance, effort=self.effort, usecontainer=False, numthreads=1)
         )
 
     def decode_many(self, files: Sequence[File], upto: float = 1.0) -> list[DecodeResult]:  # noqa: D102 (inherited)
-        load_optional(_PACKAGE, _PACKAGE)
+        load_optional("imagecodecs", "classical")
         return super().decode_many(files, upto)

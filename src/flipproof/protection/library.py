@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 from functools import cache
 from typing import Any
 
 import torch
 
-from flipproof.errors import MissingExtraError
+from flipproof.optional import load_optional
 
 __all__ = ["load_library"]
 
@@ -20,8 +19,5 @@ def load_library(module: str) -> Any:  # noqa: ANN401 (a module without types)
     Raises:
         MissingExtraError: It is not installed.
     """
-    try:
-        with torch.random.fork_rng():
-            return importlib.import_module(module)
-    except ImportError as error:
-        raise MissingExtraError((error.name or module).partition(".")[0], "fec") from error
+    with torch.random.fork_rng():
+        return load_optional(module, "fec", module.partition(".")[0])
