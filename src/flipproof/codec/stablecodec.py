@@ -37,8 +37,8 @@ class StableCodec(Codec):
         bpp: Whole-file rate in bits per pixel: of the models whose weights are here that with the largest file that
             fits, instead of ``rate_weight``.
         weights: Directory with the authors' ``stablecodec_ftN.pkl`` and ``elic_official.pth``, or one such ``.pkl``
-            with the other beside it. Empty: ``weights/stablecodec`` in the cache of flipproof.
-        base: SD-Turbo: a directory that diffusers wrote, or ``owner/name[@revision]`` of the Hugging Face hub. Empty:
+            with the other beside it; None: ``weights/stablecodec`` in the cache of flipproof.
+        base: SD-Turbo: a directory that diffusers wrote, or ``owner/name[@revision]`` of the Hugging Face hub; None:
             ``stabilityai/sd-turbo`` at a fixed revision.
         device: Where the networks compute but for the entropy model's, which always take the CPU.
         precision: Type of the large networks: float32, float16 or bfloat16.
@@ -48,8 +48,8 @@ class StableCodec(Codec):
     signature: ClassVar[re.Pattern[bytes] | None] = re.compile(re.escape(MAGIC))
     rate_weight: int = 2
     bpp: float | None = None
-    weights: str = ""
-    base: str = ""
+    weights: str | None = None
+    base: str | None = None
     device: str = field(default="cpu", kw_only=True)
     precision: str = field(default="float32", kw_only=True)
 

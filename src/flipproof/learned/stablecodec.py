@@ -228,7 +228,7 @@ class Receiver:
 
 
 @lru_cache(maxsize=2)
-def load_sender(weights: str, base: str, rate_weight: int, device: str, precision: str) -> Sender:
+def load_sender(weights: str | None, base: str | None, rate_weight: int, device: str, precision: str) -> Sender:
     """Returns what makes bytes of pictures; the last two are kept.
 
     Arguments:
@@ -251,7 +251,7 @@ def load_sender(weights: str, base: str, rate_weight: int, device: str, precisio
 
 
 @lru_cache(maxsize=1)
-def load_receiver(weights: str, base: str, rate_weight: int, device: str, precision: str) -> Receiver:
+def load_receiver(weights: str | None, base: str | None, rate_weight: int, device: str, precision: str) -> Receiver:
     """Returns what makes pictures of bytes; the last one is kept.
 
     Arguments and errors are those of :func:`load_sender`.

@@ -31,7 +31,7 @@ class Base:
 
     Arguments:
         location: A directory as ``StableDiffusionPipeline.save_pretrained`` writes it, or a repository of the Hugging
-            Face hub, ``owner/name`` or ``owner/name@revision``. Empty: SD-Turbo at a fixed revision.
+            Face hub, ``owner/name`` or ``owner/name@revision``. None: SD-Turbo at a fixed revision.
         precision: The precision the model will compute in; half precisions prefer files of half precision.
 
     Raises:
@@ -39,7 +39,7 @@ class Base:
         MissingExtraError: The diffusers library or a companion is not installed.
     """
 
-    def __init__(self, location: str, precision: str) -> None:
+    def __init__(self, location: str | None, precision: str) -> None:
         with needs_diffusers():
             self.folder = locate(location or DEFAULT_BASE, lambda names: select_files(names, precision))
         names = [path.relative_to(self.folder).as_posix() for path in self.folder.glob("*/*")]

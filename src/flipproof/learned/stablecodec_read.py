@@ -49,7 +49,7 @@ _MOST_BYTES = 2**32
 _RATE = re.compile(r"_ft(\d+)$")
 
 
-def checkpoint_file(weights: str, rate_weight: int) -> Path:
+def checkpoint_file(weights: str | None, rate_weight: int) -> Path:
     """Returns the file of a rate.
 
     Arguments:
@@ -68,7 +68,7 @@ def checkpoint_file(weights: str, rate_weight: int) -> Path:
     return _one_of(place, [f"stablecodec_ft{rate_weight}"], ".pkl")
 
 
-def available(weights: str) -> list[int]:
+def available(weights: str | None) -> list[int]:
     """Returns which of :data:`RATE_WEIGHTS` have a file here, ascending."""
     found = []
     for rate_weight in RATE_WEIGHTS:
@@ -78,7 +78,7 @@ def available(weights: str) -> list[int]:
     return found
 
 
-def auxiliary_file(weights: str) -> Path:
+def auxiliary_file(weights: str | None) -> Path:
     """Returns the file of the auxiliary encoder, which lies beside the others.
 
     Raises:
@@ -118,7 +118,7 @@ def convert(source: Path, target: Path) -> None:
     target.write_bytes(safetensors.save(tensors))
 
 
-def _place(weights: str) -> Path:
+def _place(weights: str | None) -> Path:
     return Path(weights).expanduser() if weights else cache_folder() / "weights" / "stablecodec"
 
 
