@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from flipproof.errors import WeightsError
 from flipproof.learned.stablecodec_unet import TIMESTEP, LastStep
 from flipproof.learned.stablecodec_vae import FACTOR
-from flipproof.prior.checkpoint import needs_diffusers, select_files
+from flipproof.prior.checkpoint import needs_diffusers, no_progress_bar, select_files
 from flipproof.prior.hub import locate
 
 __all__ = ["DEFAULT_BASE", "PROMPT", "Base"]
@@ -95,7 +95,7 @@ class Base:
         """
         with needs_diffusers():
             from transformers import CLIPTextModel, CLIPTokenizer
-        with _no_progress_bar():
+        with no_progress_bar():
             encoder = self._read(CLIPTextModel, "text_encoder").float()
         with self._unreadable("tokenizer"):
             tokenizer = CLIPTokenizer.from_pretrained(self.folder / "tokenizer", local_files_only=True)
@@ -129,16 +129,3 @@ class Base:
         except (OSError, ValueError, RuntimeError, LookupError, TypeError, AttributeError, SafetensorError) as error:
             lines = str(error).strip().splitlines() or [type(error).__name__]
             raise WeightsError(f"unreadable {part} in {self.folder}: {lines[0]}") from error
-
-
-@contextmanager
-def _no_progress_bar() -> Iterator[None]:
-    from transformers.utils import logging
-
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()

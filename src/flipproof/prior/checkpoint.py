@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from flipproof.errors import MissingExtraError, WeightsError
 
-__all__ = ["Checkpoint", "fingerprint", "needs_diffusers", "read", "select_files"]
+__all__ = ["Checkpoint", "fingerprint", "needs_diffusers", "no_progress_bar", "read", "select_files"]
 
 _WEIGHTS = {"unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model", "text_encoder": "model"}
 _CONFIGS = ("scheduler/scheduler_config.json", "unet/config.json", "vae/config.json", "text_encoder/config.json")
@@ -163,7 +163,7 @@ def _empty_prompt(folder: Path, files: Iterable[str]) -> tuple[Tensor, bytes]:
     """
     with needs_diffusers():
         from transformers import CLIPTextModel, CLIPTokenizer
-    with _no_progress_bar():
+    with no_progress_bar():
         encoder = _module(CLIPTextModel, folder, "text_encoder", files).float()
     tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
     length = min(tokenizer.model_max_length, encoder.config.max_position_embeddings)
@@ -208,7 +208,8 @@ def _module(kind: Any, folder: Path, part: str, files: Iterable[str], **options:
 
 
 @contextmanager
-def _no_progress_bar() -> Iterator[None]:
+def no_progress_bar() -> Iterator[None]:
+    """Keeps the transformers library from drawing progress bars."""
     from transformers.utils import logging
 
     shown = logging.is_progress_bar_enabled()
