@@ -23,6 +23,7 @@ from PIL import Image, ImageOps
 from flipproof import registry
 from flipproof.channel.bsc import BinarySymmetricChannel
 from flipproof.codec.base import Codec
+from flipproof.codec.rcc import ChainCodec
 from flipproof.codec.target import to_tensor
 from flipproof.errors import RateError
 from flipproof.image import RgbImage
@@ -32,13 +33,17 @@ from flipproof.study import photos
 
 SIZES = ((512, 512), (768, 512))
 RATES = (0.1, 0.25)
+FREE = [name for name in registry.names("codecs") if name not in ("ms-illm", "stablecodec")]
+CHAINS = [name for name in FREE if isinstance(registry.codec(name), ChainCodec)]
 DEFAULT_SPECS = (
     "jpeg",
-    "jpeg[bpp=0.25]",
-    *(f"{name}[bpp={rate:g}]" for name in registry.names("codecs") if name not in ("jpeg", "ddcm") for rate in RATES),
+    *(f"{name}[bpp=0.5]" for name in FREE if name not in CHAINS),
+    *(f"{name}[bpp={rate:g}]" for name in CHAINS if name != "ddcm" for rate in RATES),
     "tracks[bpp=0.1,precision=bfloat16]",
     "ddcm[bpp=0.1,steps=100]",
 )
+"""Codecs whose weights are not in the package are left out."""
+
 COPIES, FLIPS = 8, 1e-3
 
 

@@ -60,8 +60,8 @@ class Wiener(Prior):
 CHEAP = tuple(replace(codec, prior=Wiener()) for codec in SMALL)
 """The same without a network, where quality is of no interest."""
 
-FREE = [name for name in registry.names("codecs") if not hasattr(registry.codec(name), "weights")]
-"""Names of the codecs that need no published weights."""
+FREE = [name for name in registry.names("codecs") if name not in ("ms-illm", "stablecodec")]
+"""Names of the codecs that need no weights but those in the package."""
 OTHERS = [name for name in FREE if not isinstance(registry.codec(name), ChainCodec)]
 """Those of them that steer no chain."""
 
