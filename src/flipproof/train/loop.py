@@ -21,14 +21,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional
 
-from flipproof.errors import WeightsError
 from flipproof.prior.small import SIGMA_DATA, effective_sigma, precondition
 from flipproof.prior.unet import UNet
+from flipproof.train.checkpoint import restore_checkpoint, save_checkpoint
 from flipproof.train.data import PhotoSet
 
 __all__ = ["Recipe", "Trainer", "train"]
@@ -117,14 +116,8 @@ class Trainer:
 
     def save(self, path: Path) -> None:
         """Writes a checkpoint (safetensors) in one atomic move."""
-        tensors = {f"net.{name}": t for name, t in self.net.state_dict().items()}
-        tensors |= {f"average.{name}": t for name, t in self.average.items()}
-        for index, state in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{index}.{name}": t for name, t in state.items()}
         header = {"step": str(self.step), "recipe": json.dumps(asdict(self.recipe))}
-        partial = path.with_suffix(".part")
-        save_file({name: t.detach().clone().contiguous().cpu() for name, t in tensors.items()}, partial, header)
-        partial.replace(path)
+        save_checkpoint(path, self.net, self.average, self.optimizer, header)
 
     def restore(self, path: Path) -> None:
         """Goes on from a checkpoint.
@@ -132,20 +125,7 @@ class Trainer:
         Raises:
             WeightsError: The file is no checkpoint of this network.
         """
-        try:
-            with safe_open(path, framework="pt") as file:
-                self.step = int(file.metadata()["step"])
-            tensors = load_file(path)
-        except Exception as error:
-            raise WeightsError(f"{path} is not a training checkpoint: {error}") from error
-        self.net.load_state_dict(_under(tensors, "net."))
-        for name, tensor in _under(tensors, "average.").items():
-            self.average[name].copy_(tensor)
-        moments: dict[int, dict[str, Tensor]] = {}
-        for name, tensor in _under(tensors, "optimizer.").items():
-            index, key = name.split(".")
-            moments.setdefault(int(index), {})[key] = tensor
-        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": moments})
+        self.step = int(restore_checkpoint(path, self.net, self.average, self.optimizer)["step"])
 
 
 def train(
@@ -197,7 +177,3 @@ def _averaged(trainer: Trainer) -> UNet:
     net = UNet()
     net.load_state_dict({name: tensor.float() for name, tensor in trainer.weights().items()})
     return net
-
-
-def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
