@@ -42,6 +42,8 @@ def main() -> None:
     if (options.pictures, codecs, options.ber, options.channel) == (FIVE, CODECS, RATES, None):
         print(PROTOTYPE)
     print(f"\nMean PSNR in dB over {len(names(options))} pictures, {options.trials} damaged copies each.")
+    if any(cell.errors for line in cells.values() for cell in line):
+        print("* of the files that the codec could make: comparable with no other mean.")
     if options.details:
         print("\nFiles without a picture, in percent, with the exact 95 % interval\n")
         show(cells, _lost)

@@ -54,11 +54,12 @@ def measure(options: argparse.Namespace, codecs: Mapping[str, Codec]) -> dict[st
 
 
 def decibels(cell: Cell) -> str:
-    """Writes the mean PSNR over all files, and how many are lost."""
+    """Writes the mean PSNR over all files and how many are lost; marked where a codec could not make some of them."""
     if cell.psnr_all_db is None:
         return GAP
     lost = f" ({100 * cell.failure_rate:.1f} % lost)" if cell.failures else ""
-    return f"{cell.psnr_all_db:.2f}{lost}"
+    mark = f"* ({cell.files} of {cell.files + cell.errors})" if cell.errors else ""
+    return f"{cell.psnr_all_db:.2f}{mark}{lost}"
 
 
 def show(cells: Mapping[str, list[Cell]], text: Callable[[Cell], str] = decibels) -> None:
