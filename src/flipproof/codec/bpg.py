@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -14,8 +13,6 @@ from flipproof.codec.foreign import ForeignCodec
 from flipproof.codec.isolated import Isolated
 from flipproof.image import RgbImage
 from flipproof.optional import load_optional
-from flipproof.received import File
-from flipproof.result import DecodeResult
 
 __all__ = ["BpgCodec"]
 
@@ -105,6 +102,5 @@ class BpgCodec(ForeignCodec):
         )
         return write(rgb, settings)
 
-    def decode_many(self, files: Sequence[File], upto: float = 1.0) -> list[DecodeResult]:  # noqa: D102 (inherited)
+    def require(self) -> None:  # noqa: D102 (inherited)
         load_optional("av", "bpg")
-        return super().decode_many(files, upto)

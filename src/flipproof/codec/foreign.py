@@ -77,7 +77,15 @@ class ForeignCodec(Codec):
 
     def decode_many(self, files: Sequence[File], upto: float = 1.0) -> list[DecodeResult]:  # noqa: D102 (inherited)
         self.check_parameters(("upto", upto == 1, "1, its files do not show in part"), upto=upto)
+        self.require()
         return [self._load(hard(file)) for file in files]
+
+    def require(self) -> None:
+        """Imports what decoding needs, before a child process tries to.
+
+        Raises:
+            MissingExtraError: A library is not installed.
+        """
 
     def _load(self, data: bytes) -> DecodeResult:
         try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -17,8 +16,6 @@ from flipproof.codec.salvage import pad_boxes
 from flipproof.errors import ImageError
 from flipproof.image import RgbImage, check_size
 from flipproof.optional import load_optional
-from flipproof.received import File
-from flipproof.result import DecodeResult
 
 __all__ = ["HeicCodec", "conceal_heic", "read_heic"]
 
@@ -116,6 +113,5 @@ class HeicCodec(ForeignCodec):
             raise ImageError(f"x265 cannot encode this picture: {error}") from error
         return buffer.getvalue()
 
-    def decode_many(self, files: Sequence[File], upto: float = 1.0) -> list[DecodeResult]:  # noqa: D102 (inherited)
+    def require(self) -> None:  # noqa: D102 (inherited)
         _library()
-        return super().decode_many(files, upto)

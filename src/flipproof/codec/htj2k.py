@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -15,8 +14,6 @@ from flipproof.codec.salvage import leading_packets
 from flipproof.errors import DecodeError, ImageError
 from flipproof.image import RgbImage, check_size
 from flipproof.optional import load_optional
-from flipproof.received import File
-from flipproof.result import DecodeResult
 
 __all__ = ["Htj2kCodec", "conceal_htj2k"]
 
@@ -86,7 +83,6 @@ class Htj2kCodec(ForeignCodec):
         library = load_optional("imagecodecs", "classical")
         return bytes(library.htj2k_encode(rgb, 2 ** (-level / _OCTAVE), reversible=False))
 
-    def decode_many(self, files: Sequence[File], upto: float = 1.0) -> list[DecodeResult]:  # noqa: D102 (inherited)
+    def require(self) -> None:  # noqa: D102 (inherited)
         if self.decoding == "concealing":
             load_optional("av", "classical")
-        return super().decode_many(files, upto)
