@@ -13,6 +13,7 @@ demo: install
 	$(BIN)/flipproof study run quick
 
 test: install
+	-scripts/browser
 	PYTHON=$(BIN)/python scripts/check
 
 install: $(VENV)/.installed

@@ -20,7 +20,7 @@ from flipproof.codec.tracks import TracksCodec
 from flipproof.codec.tracks_draft import Draft, TrackStep
 from flipproof.metric.lpips import Lpips
 from flipproof.metric.psnr import psnr
-from flipproof.study import photos
+from flipproof.study.dataset import bundled as photos
 from tables import add_options, measure, names, show
 
 STEPS = (8, 16, 30, 60)

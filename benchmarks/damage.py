@@ -9,20 +9,15 @@ With --out the rows stay, and a stopped run goes on; the folder also gets pictur
 
 --details adds what others publish beside it: the share of files without a picture, with its exact 95 % interval, and
 PSNR over the files that do have one, which says nothing about the others: a codec looks the better the more of its bad
-files it loses. With --out there is LPIPS (AlexNet) of these too, over the first damaged copy of each file.
+files it loses; and LPIPS (AlexNet) over all files, one without a picture counting as mid-gray.
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
-from collections.abc import Callable
 
 from flipproof import registry
-from flipproof.image import to_rgb
-from flipproof.metric.lpips import Lpips
-from flipproof.study.store import Store
-from flipproof.study.summary import Cell
+from flipproof.study.statistics.summary import Point
 from tables import FIVE, GAP, add_options, measure, names, show
 
 CODECS = ("tracks[bpp=0.088]", "tracks[bpp=0.088,protect=none]")
@@ -37,42 +32,35 @@ def main() -> None:
     parser.add_argument("--details", action="store_true", help="also lost files, and the quality of the others")
     options = parser.parse_args()
     codecs = tuple(options.codec or CODECS)
-    cells = measure(options, {spelling: registry.codec(spelling) for spelling in codecs})
-    show(cells)
+    metrics = ("psnr", "lpips-alex") if options.details else ("psnr",)
+    points = measure(options, {spelling: registry.codec(spelling) for spelling in codecs}, metrics)
+    show(points)
     if (options.pictures, codecs, options.ber, options.channel) == (FIVE, CODECS, RATES, None):
         print(PROTOTYPE)
     print(f"\nMean PSNR in dB over {len(names(options))} pictures, {options.trials} damaged copies each.")
-    if any(cell.errors for line in cells.values() for cell in line):
+    if any(point.errors for line in points.values() for point in line):
         print("* of the files that the codec could make: comparable with no other mean.")
     if options.details:
         print("\nFiles without a picture, in percent, with the exact 95 % interval\n")
-        show(cells, _lost)
+        show(points, _lost)
         print("\nMean PSNR in dB over the files with a picture\n")
-        show(cells, _decodable)
-        if options.out:
-            print("\nMean LPIPS (AlexNet) over the files with a picture, first copy of each\n")
-            show(cells, _distance(options))
+        show(points, _decodable)
+        print("\nMean LPIPS (AlexNet) over all files\n")
+        show(points, _distance)
 
 
-def _lost(cell: Cell) -> str:
-    return f"{100 * cell.failure_rate:.1f} [{100 * cell.failure_low:.1f}, {100 * cell.failure_high:.1f}]"
+def _lost(point: Point) -> str:
+    return f"{100 * point.failure_rate:.1f} [{100 * point.failure_low:.1f}, {100 * point.failure_high:.1f}]"
 
 
-def _decodable(cell: Cell) -> str:
-    return GAP if cell.psnr_db is None else f"{cell.psnr_db:.2f} ({cell.files - cell.failures})"
+def _decodable(point: Point) -> str:
+    mean = point.decodable["psnr"]
+    return GAP if mean is None else f"{mean.mean:.2f} ({point.files - point.failures})"
 
 
-def _distance(options: argparse.Namespace) -> Callable[[Cell], str]:
-    """Makes what measures the pictures that a run keeps."""
-    store, metric = Store(options.out), Lpips.load("alex")
-
-    def text(cell: Cell) -> str:
-        paths = {name: store.picture_path(name, cell.codec, cell.channel) for name in names(options)}
-        pairs = [(to_rgb(path), to_rgb(store.original_path(name))) for name, path in paths.items() if path.is_file()]
-        values = [metric(*pair) for pair in pairs]
-        return f"{statistics.fmean(values):.3f} ({len(values)})" if values else GAP
-
-    return text
+def _distance(point: Point) -> str:
+    mean = point.all_files.get("lpips-alex")
+    return GAP if mean is None else f"{mean.mean:.3f}"
 
 
 if __name__ == "__main__":

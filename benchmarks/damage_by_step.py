@@ -19,7 +19,7 @@ from flipproof.codec.reception import spans
 from flipproof.codec.target import to_picture
 from flipproof.container import unpack
 from flipproof.image import RgbImage
-from flipproof.study import photos
+from flipproof.study.dataset import bundled as photos
 
 BINS = 32
 

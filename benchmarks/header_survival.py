@@ -18,8 +18,8 @@ from flipproof import container, registry
 from flipproof.channel.bsc import BinarySymmetricChannel
 from flipproof.errors import DecodeError
 from flipproof.seeds import generator
-from flipproof.study import photos
-from flipproof.study.summary import binomial_interval
+from flipproof.study.dataset import bundled as photos
+from flipproof.study.statistics.interval import binomial_interval
 
 
 @dataclass(frozen=True)

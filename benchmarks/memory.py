@@ -18,7 +18,7 @@ from PIL import Image
 from flipproof import registry
 from flipproof.image import RgbImage
 from flipproof.prior.small import SmallPrior
-from flipproof.study import photos
+from flipproof.study.dataset import bundled as photos
 
 
 def main() -> None:

@@ -23,7 +23,7 @@ from flipproof.codec.jpeg import JpegCodec
 from flipproof.image import RgbImage
 from flipproof.metric.psnr import psnr
 from flipproof.seeds import generator
-from flipproof.study import photos
+from flipproof.study.dataset import bundled as photos
 
 RATES, TRIALS, SIDE = (1e-4, 1e-3), 10, 512
 

@@ -20,7 +20,7 @@ from flipproof.image import RgbImage
 from flipproof.metric.psnr import psnr
 from flipproof.prior.small import SmallPrior
 from flipproof.rate import encode_at_psnr
-from flipproof.study import photos
+from flipproof.study.dataset import bundled as photos
 
 PICTURES = "03,05,08,15,20"
 RATE = 0.5

@@ -28,8 +28,8 @@ from flipproof.metric.lpips import lpips_alex
 from flipproof.metric.ms_ssim import ms_ssim
 from flipproof.metric.psnr import psnr
 from flipproof.metric.ssimulacra2 import ssimulacra2
-from flipproof.study import photos
-from flipproof.study.figures import save_png
+from flipproof.study.dataset import bundled as photos
+from flipproof.study.report.figures import save_png
 from flipproof.study.store import to_csv
 from rate_tables import Point, draw, show
 from tables import names

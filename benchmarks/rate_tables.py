@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from flipproof import registry
-from flipproof.study import bd
 from flipproof.study.extras import needs_extra
-from flipproof.study.figures import MARKERS, PALETTE, clean
-from flipproof.study.summary import MAX_DB
+from flipproof.study.report.figures import MARKERS, PALETTE, clean
+from flipproof.study.statistics import bd
+from flipproof.study.statistics.interval import MAX_DB
 from tables import GAP
 
 if TYPE_CHECKING:

@@ -29,7 +29,7 @@ from flipproof.errors import RateError
 from flipproof.image import RgbImage
 from flipproof.prior.small import SmallPrior
 from flipproof.seeds import generator
-from flipproof.study import photos
+from flipproof.study.dataset import bundled as photos
 
 SIZES = ((512, 512), (768, 512))
 RATES = (0.1, 0.25)

@@ -10,11 +10,16 @@ from pathlib import Path
 
 from flipproof import registry
 from flipproof.codec.base import Codec
-from flipproof.study import photos
-from flipproof.study.plan import Plan
-from flipproof.study.run import Progress, run
+from flipproof.study.dataset import bundled as photos
+from flipproof.study.dataset.collection import open_collection
+from flipproof.study.plan import Plan, Trials
+from flipproof.study.run.engine import SerialEngine
+from flipproof.study.run.progress import Progress
+from flipproof.study.run.runner import run
+from flipproof.study.run.study import prepare
 from flipproof.study.series import bsc_channels, series_of
-from flipproof.study.summary import Cell, summarise
+from flipproof.study.statistics.summary import Point, summarise
+from flipproof.study.store.store import Store
 
 __all__ = ["FIVE", "GAP", "add_options", "channels", "decibels", "measure", "names", "show"]
 
@@ -44,35 +49,51 @@ def channels(options: argparse.Namespace) -> tuple[str, ...]:
     return tuple(str(registry.channel(spelling)) for spelling in asked)
 
 
-def measure(options: argparse.Namespace, codecs: Mapping[str, Codec]) -> dict[str, list[Cell]]:
-    """Returns the cells of every codec, in a folder that is thrown away if none is given."""
-    plan = Plan("damage", names(options), tuple(codecs), channels(options), options.trials, options.crop, seed=0)
+def measure(
+    options: argparse.Namespace, codecs: Mapping[str, Codec], metrics: tuple[str, ...] = ("psnr",)
+) -> dict[str, list[Point]]:
+    """Returns the points of every codec, in a folder that is thrown away if none is given."""
+    plan = Plan(
+        name="damage",
+        pictures=(str(options.data),),
+        only=names(options),
+        frame=f"centre[{options.crop}]",
+        codecs=tuple(codecs),
+        channels=channels(options),
+        trials=Trials(least=options.trials),
+        metrics=metrics,
+        gallery=0,
+    )
+    study = prepare(plan, open_collection(plan.pictures, only=plan.only, frame=plan.frame), codecs=codecs)
     with tempfile.TemporaryDirectory() as folder:
-        rows = run(plan, photos.load_folder(options.data), codecs, options.out or Path(folder), progress=_report)
-    cells = summarise(rows, plan)
-    return {codec: [cell for cell in cells if cell.codec == codec] for codec in codecs}
+        store = Store(options.out or folder)
+        run(study, store, SerialEngine(), _report)
+        points = summarise(store.table(), study.record)
+    return {codec: [point for point in points if point.codec == codec] for codec in codecs}
 
 
-def decibels(cell: Cell) -> str:
+def decibels(point: Point) -> str:
     """Writes the mean PSNR over all files and how many are lost; marked where a codec could not make some of them."""
-    if cell.psnr_all_db is None:
+    mean = point.all_files["psnr"]
+    if mean is None:
         return GAP
-    lost = f" ({100 * cell.failure_rate:.1f} % lost)" if cell.failures else ""
-    mark = f"* ({cell.files} of {cell.files + cell.errors})" if cell.errors else ""
-    return f"{cell.psnr_all_db:.2f}{mark}{lost}"
+    lost = f" ({100 * point.failure_rate:.1f} % lost)" if point.failures else ""
+    mark = f"* ({point.files} of {point.files + point.errors})" if point.errors else ""
+    return f"{mean.mean:.2f}{mark}{lost}"
 
 
-def show(cells: Mapping[str, list[Cell]], text: Callable[[Cell], str] = decibels) -> None:
+def show(points: Mapping[str, list[Point]], text: Callable[[Point], str] = decibels) -> None:
     """Prints a table per series of channels: a line per codec, with its rate and what ``text`` says of each cell."""
-    found = {(cell.codec, cell.channel): cell for line in cells.values() for cell in line}
-    for index, series in enumerate(series_of([cell.channel for cell in next(iter(cells.values()))])):
+    found = {(point.codec, point.channel): point for line in points.values() for point in line}
+    for index, series in enumerate(series_of([point.channel for point in next(iter(points.values()))])):
         if series.title != "bsc":
             print("\n" * bool(index) + f"`{series.title}`\n")
         print(f"| codec | bpp | {' | '.join(series.headings)} |")
         print("|---" * (2 + len(series.headings)) + "|")
-        for codec in cells:
+        for codec in points:
             line = [found[codec, channel] for channel in series.channels]
-            print(" | ".join([f"| `{codec}`", f"{line[0].bpp:.4f}", *map(text, line)]) + " |", flush=True)
+            rate = f"{line[0].bpp:.4f}" if line[0].files else GAP
+            print(" | ".join([f"| `{codec}`", rate, *map(text, line)]) + " |", flush=True)
 
 
 def _report(state: Progress) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import pickle
+import re
+from dataclasses import astuple
 from typing import Any
 
 import numpy as np
@@ -22,6 +25,7 @@ from flipproof.protocol.base import SelectionProtocol
 from flipproof.received import Received, hard
 from flipproof.result import Status
 from flipproof.selection.base import Selection
+from flipproof.selection.diffc import Seeds
 
 
 def check_codec(codec: Codec, picture: NDArray[np.uint8], least_db: float) -> None:
@@ -34,6 +38,8 @@ def check_codec(codec: Codec, picture: NDArray[np.uint8], least_db: float) -> No
     assert result.picture.dtype == np.uint8
     assert psnr(result.picture, picture) >= least_db
     check_spelling(codec)
+    check_split(codec, data)
+    check_weights(codec)
     check_batches(codec, data)
     check_any_bytes(codec, data)
 
@@ -42,6 +48,23 @@ def check_spelling(codec: Codec) -> None:
     assert registry.codec(str(codec)) == codec
     assert json.loads(json.dumps(codec.get_config()))["codec"] == codec.name
     assert eval(repr(codec), {type(codec).__name__: type(codec)}) == codec
+    assert pickle.loads(pickle.dumps(codec)) == codec, "codecs go to other processes"
+
+
+def check_split(codec: Codec, data: bytes) -> None:
+    """Every bit of a file belongs to one part."""
+    split = codec.split(data)
+    assert split == codec.split(data)
+    assert sum(astuple(split)) == split.total == 8 * len(data)
+    assert all(type(bits) is int and bits >= 0 for bits in astuple(split))
+    assert split.indices > 0
+
+
+def check_weights(codec: Codec) -> None:
+    """A codec that works here says so, and which weights it has."""
+    codec.require()
+    for digest in filter(None, codec.digests().split(",")):
+        assert re.fullmatch(r"[\w-]+:[0-9a-f]{64}", digest)
 
 
 def check_batches(codec: Codec, data: bytes) -> None:
@@ -81,6 +104,7 @@ def check_protocol(protocol: SelectionProtocol, selection: Any, size: int = 60) 
 
     bits = protocol.write(selection)
     assert (bits.shape, bits.dtype) == ((protocol.bits,), np.uint8)
+    assert protocol.sign_bits == _signs(protocol, bits)
     assert set(np.unique(bits)) <= {0, 1}
     assert protocol.faults(bits[None]).tolist() == [0]
     assert (protocol.write(protocol.read(bits[None], known)) == bits).all()
@@ -101,6 +125,14 @@ def check_protocol(protocol: SelectionProtocol, selection: Any, size: int = 60) 
         assert torch.equal(noise(received, arrived), noise(other, arrived))
 
     any_bits_read()
+
+
+def _signs(protocol: SelectionProtocol, bits: NDArray[np.uint8]) -> int:
+    """Counts the bits of a step that can be flipped without another atom coming in."""
+    flipped = np.vstack([bits, bits ^ np.eye(len(bits), dtype=np.uint8)])
+    read: Any = protocol.read(flipped, np.ones(len(bits), bool))
+    atoms = read.seeds if isinstance(read, Seeds) else read.atoms
+    return int((atoms[1:] == atoms[0]).all(dim=1).sum())
 
 
 def pairs(selection: Selection, row: int) -> set[tuple[int, float]]:

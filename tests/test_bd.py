@@ -10,7 +10,7 @@ from scipy.integrate import quad
 from scipy.interpolate import Akima1DInterpolator
 
 from flipproof.errors import SpecError
-from flipproof.study.bd import Point, bd_quality, bd_rate
+from flipproof.study.statistics.bd import Point, bd_quality, bd_rate
 
 # Examples of the package bjontegaard (Herglotz et al.), and the worked one of VCEG-M33.
 EXAMPLES = {

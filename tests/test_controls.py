@@ -22,7 +22,7 @@ from flipproof.metric.psnr import psnr
 from flipproof.prior.small import SmallPrior
 from flipproof.rate import encode_at_psnr
 from flipproof.result import Status
-from flipproof.study.photos import load
+from flipproof.study.dataset.bundled import load
 
 by_codec = pytest.mark.parametrize("codec", CHEAP, ids=NAMES)
 HEIGHT, WIDTH = 64, 96

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 import family
 import flipproof
 from conftest import photograph
-from contracts import check_any_bytes, check_batches
+from contracts import check_any_bytes, check_batches, check_split, check_weights
 from flipproof import registry
 from flipproof.channel.bsc import BinarySymmetricChannel
 from flipproof.cli import app
@@ -95,6 +95,8 @@ def test_contract(spelling, photo):
     assert registry.codec(str(codec)) == codec
     assert hash(registry.codec(str(codec))) == hash(codec)
     assert json.loads(json.dumps(codec.get_config()))["codec"] == codec.name == registry.parse(spelling)[0]
+    check_split(codec, data)
+    check_weights(codec)
     check_batches(codec, data)
     check_any_bytes(codec, data)
 
@@ -384,16 +386,19 @@ def test_the_command_line_takes_stages(tmp_path, photo):
 
 
 def test_studies_take_stages(tmp_path):
+    import studies
     from flipproof.study.plan import Plan
-    from flipproof.study.run import codecs_of, run
 
     spellings = ("jpeg[quality=50]", "jpeg[quality=50]+fec[rs,data=100,parity=30]")
-    plan = Plan("fec", ("one",), spellings, ("bsc[ber=0]", "bsc[ber=0.005]"), trials=2, crop=64, seed=0)
-    rows = run(plan, {"one": photograph(64, 64)}, codecs_of(plan), tmp_path)
-    kept = [row for row in rows if row.codec == spellings[1]]
-    assert {row.status for row in kept} == {"ok"}
-    assert len({row.psnr_db for row in kept}) == 1
-    assert sum(row.repaired_bits for row in kept) > 0
+    plan = Plan(
+        name="fec", pictures=("one",), codecs=spellings, channels=("bsc[ber=0]", "bsc[ber=0.005]"), trials={"least": 2}
+    )
+    rows = studies.measured(tmp_path, plan, plan.all_codecs(), arrays={"one": photograph(64, 64)})
+    kept = [row for row in rows if row["codec"].endswith("+fec[rs,data=100,parity=30]")]
+    assert {row["status"] for row in kept} == {"ok"}
+    assert len({row["psnr"] for row in kept}) == 1
+    assert sum(row["repaired_bits"] for row in kept) > 0
+    assert all(row["parity_bits"] > 0 for row in kept)
 
 
 def test_gaps_that_read_as_zeros_are_erasures():

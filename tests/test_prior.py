@@ -9,7 +9,7 @@ from conftest import photograph
 from flipproof.errors import WeightsError
 from flipproof.prior import small
 from flipproof.prior.small import SmallPrior
-from flipproof.study.photos import load
+from flipproof.study.dataset.bundled import load
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from flipproof.codec.turbo import RobustTurboDDCM, TurboDDCM
 from flipproof.errors import DecodeError, SpecError
 from flipproof.metric.psnr import psnr
 from flipproof.result import Status
-from flipproof.study.photos import load
+from flipproof.study.dataset.bundled import load
 
 PLAIN = tuple(replace(codec, protect="none") for codec in CHEAP)
 by_codec = pytest.mark.parametrize("codec", PLAIN, ids=NAMES)

@@ -3,7 +3,7 @@
     FlipproofError
     ├── ImageError            the picture given cannot be coded
     ├── SpecError             a codec, channel or study spelled wrongly (ValueError)
-    │   └── UnknownNameError  no such codec, channel, metric, prior, weights, study or photograph
+    │   └── UnknownNameError  no such codec, channel, metric, prior, weights, study, data set or picture
     ├── RateError             the asked rate cannot be reached
     ├── DecodeError           the bytes hold no picture that can be shown
     │   ├── NotFlipError      nothing like a .flip magic at the start
@@ -11,6 +11,8 @@
     ├── DamagedError          strict decoding met damage; carries the DecodeResult
     ├── WeightsError          weights are missing, or are not the ones the file asks for
     ├── WorkerError           a decoder's child process cannot be started
+    ├── DatasetError          a data set cannot be had, or is not the one it should be
+    ├── StoreError            a study's folder cannot be read, written or used for this study
     └── MissingExtraError     an optional dependency is not installed; says how to get it
 
 Misuse and undecodable bytes are exceptions. Damage that still leaves a picture is a
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DamagedError",
+    "DatasetError",
     "DecodeError",
     "FlipproofError",
     "HeaderError",
@@ -34,6 +37,7 @@ __all__ = [
     "NotFlipError",
     "RateError",
     "SpecError",
+    "StoreError",
     "UnknownNameError",
     "WeightsError",
     "WorkerError",
@@ -53,15 +57,31 @@ class SpecError(FlipproofError, ValueError):
 
 
 class UnknownNameError(SpecError):
-    """No codec, channel, metric, prior, weights, study or photograph goes by this name."""
+    """No codec, channel, metric, prior, weights, study, data set or picture goes by this name.
+
+    Example:
+        >>> str(UnknownNameError("codec", "JPG", ["jpeg", "tracks"]))
+        "unknown codec 'JPG'; did you mean 'jpeg'? known: jpeg, tracks"
+    """
 
     def __init__(self, kind: str, name: str, known: list[str]) -> None:
         super().__init__(kind, name, known)
         self.name = name
 
+    @property
+    def closest(self) -> str | None:
+        """The known name that looks most like this one; None where none does."""
+        from difflib import get_close_matches
+
+        _, name, known = self.args
+        folded = {one.casefold(): one for one in known}
+        close = get_close_matches(name[:100].casefold(), folded, n=1)
+        return folded[close[0]] if close else None
+
     def __str__(self) -> str:
         kind, name, known = self.args
-        return f"unknown {kind} {name!r}; known: {', '.join(known)}"
+        hint = f"did you mean {self.closest!r}? " if self.closest else ""
+        return f"unknown {kind} {name!r}; {hint}known: {', '.join(known)}"
 
 
 class RateError(FlipproofError):
@@ -97,6 +117,14 @@ class WeightsError(FlipproofError):
 
 class WorkerError(FlipproofError):
     """The process that a decoder is to run in cannot be started; says nothing about the file."""
+
+
+class DatasetError(FlipproofError):
+    """A data set cannot be downloaded or found, or its files are not the pinned ones."""
+
+
+class StoreError(FlipproofError):
+    """The folder of a study cannot be read or written, or holds another study."""
 
 
 class MissingExtraError(FlipproofError, ImportError):

@@ -29,9 +29,10 @@ from flipproof.errors import SpecError, UnknownNameError
 if TYPE_CHECKING:
     from flipproof.channel.base import Channel
     from flipproof.codec.base import Codec
+    from flipproof.image import RgbImage
     from flipproof.protection.code import Code
 
-__all__ = ["build", "channel", "code", "codec", "made", "names", "parameters", "parse"]
+__all__ = ["build", "channel", "code", "codec", "made", "metric", "names", "parameters", "parse", "spelled"]
 
 _SPEC = re.compile(r"\s*([A-Za-z0-9_.:/+-]+)\s*(?:\[(.*)\])?\s*")
 MOST_STAGES = 8
@@ -82,6 +83,19 @@ def channel(spec: str) -> Channel:
         SpecError: As for :func:`codec`.
     """
     made: Channel = build("channels", spec)
+    return made
+
+
+def metric(name: str) -> Callable[[RgbImage, RgbImage], float]:
+    """Returns the metric of a name: picture and original, (H, W, 3), uint8, to a number.
+
+    Raises:
+        UnknownNameError: There is no such metric.
+    """
+    entries = _entries("metrics")
+    if name not in entries:
+        raise UnknownNameError("metric", name, sorted(entries))
+    made: Callable[[RgbImage, RgbImage], float] = entries[name].load()
     return made
 
 
@@ -192,3 +206,17 @@ def _convert(name: str, key: str, text: str, hint: type) -> object:
         return target(text)
     except ValueError as error:
         raise SpecError(f"{name}: expected {key} to be {target.__name__}, got {text!r}") from error
+
+
+def spelled(value: object) -> str:
+    """Writes a parameter's value as spellings have it.
+
+    Example:
+        >>> spelled(True), spelled(1e-05), spelled(1.0)
+        ('true', '1e-05', '1')
+    """
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float) and float(f"{value:g}") == value:
+        return f"{value:g}"
+    return str(value)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from flipproof.bits import BitArray
 from flipproof.errors import SpecError
 from flipproof.received import File, Received, hard
+from flipproof.registry import spelled
 
 __all__ = ["BitChannel", "Channel", "Judge", "Observation", "SoftChannel", "chunks"]
 
@@ -56,7 +57,7 @@ class Channel(ABC):
 
     def __str__(self) -> str:
         """The canonical spelling, with every parameter."""
-        values = [f"{f.name}={_spelled(getattr(self, f.name))}" for f in fields(self)]  # type: ignore[arg-type]
+        values = [f"{f.name}={spelled(getattr(self, f.name))}" for f in fields(self)]  # type: ignore[arg-type]
         return f"{self.name}[{','.join(values)}]" if values else self.name
 
 
@@ -134,11 +135,3 @@ def chunks(size: int, unit: int = 1) -> Iterator[slice]:
     """Cuts ``size`` bits into parts of whole units, :data:`CHUNK` bits or less where a unit is not longer."""
     step = max(1, CHUNK // unit) * unit
     return (slice(start, min(start + step, size)) for start in range(0, size, step))
-
-
-def _spelled(value: object) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, float) and float(f"{value:g}") == value:
-        return f"{value:g}"
-    return str(value)

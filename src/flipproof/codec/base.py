@@ -8,9 +8,11 @@ from collections.abc import Sequence
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from flipproof.codec.split import Split
 from flipproof.errors import DecodeError, SpecError
 from flipproof.image import ImageLike
 from flipproof.received import File
+from flipproof.registry import spelled
 from flipproof.result import DecodeResult, Status
 
 if TYPE_CHECKING:
@@ -73,6 +75,36 @@ class Codec(ABC):
             raise DecodeError(result.error)
         return result
 
+    def split(self, data: bytes) -> Split:
+        """Tells how a file divides, without decoding its picture; here, all of it carries the picture.
+
+        Arguments:
+            data: A file as this codec made it.
+
+        Raises:
+            DecodeError: It is no such file.
+        """
+        return Split(indices=8 * len(data))
+
+    def require(self) -> None:  # noqa: B027 (most codecs need nothing)
+        """Checks that this codec can work here: libraries, weights and device. Loads and downloads nothing large.
+
+        Raises:
+            MissingExtraError: A library is not installed; says how to install it.
+            WeightsError: Weights are not on this machine; says how to get them.
+            SpecError: There is no such device.
+        """
+
+    def digests(self) -> str:
+        """Returns names and SHA-256 of the weights behind this codec as ``name:digest``, with commas between.
+
+        Empty for codecs without weights. Files are read once as long as they do not change.
+
+        Raises:
+            WeightsError: Weights are not on this machine.
+        """
+        return ""
+
     def with_rate(self, bpp: float) -> Codec:
         """Returns the same codec at another rate in bits per pixel.
 
@@ -115,7 +147,7 @@ class Codec(ABC):
     def __str__(self) -> str:
         """The canonical spelling: the name and every parameter that is not at its default."""
         changed = [
-            f"{f.name}={getattr(self, f.name)}"
+            f"{f.name}={spelled(getattr(self, f.name))}"
             for f in fields(self)  # type: ignore[arg-type]
             if getattr(self, f.name) != f.default
         ]

@@ -102,5 +102,5 @@ class BpgCodec(ForeignCodec):
         )
         return write(rgb, settings)
 
-    def require(self) -> None:  # noqa: D102 (inherited)
+    def require_reader(self) -> None:  # noqa: D102 (inherited)
         load_optional("av", "bpg")

@@ -22,12 +22,14 @@ from numpy.typing import NDArray
 from flipproof.bits import BitArray
 from flipproof.codec.base import Codec
 from flipproof.codec.ladder import MOST_RATE
+from flipproof.codec.split import Split
 from flipproof.errors import DecodeError, RateError
 from flipproof.image import ImageLike, to_rgb
 from flipproof.protection.blocks import protect, split_evenly
 from flipproof.protection.code import Code, Decoded
 from flipproof.protection.interleave import LONGEST, deinterleave, interleave
 from flipproof.received import File, Received, hard, with_gaps
+from flipproof.registry import spelled
 from flipproof.result import DecodeResult, Status
 
 if TYPE_CHECKING:
@@ -108,6 +110,39 @@ class FecCodec(Codec):
         results = self.inner.decode_many([one.file for one in repaired])
         return [self._merge(result, one) for result, one in zip(results, repaired, strict=True)]
 
+    def split(self, data: bytes) -> Split:
+        """Tells how a file divides: as that of the inner codec does, with the parity on top.
+
+        Raises:
+            DecodeError: It is no such file.
+        """
+        repaired = self._repair([data])[0]
+        if repaired.note:
+            raise DecodeError(repaired.note)
+        inner = hard(repaired.file)
+        parts = self.inner.split(inner)
+        return replace(parts, parity=parts.parity + 8 * (len(data) - len(inner)))
+
+    def require(self) -> None:
+        """Checks what the inner codec needs, and encodes a byte, for which a code imports its library.
+
+        Raises:
+            MissingExtraError: A library is not installed.
+            WeightsError: Weights of the inner codec are not here.
+            SpecError: There is no such device.
+        """
+        self.inner.require()
+        self.code.encode(np.zeros((1, 8), np.uint8))
+
+    def digests(self) -> str:
+        """Returns those of the inner codec."""
+        return self.inner.digests()
+
+    @property
+    def device(self) -> str:
+        """Where the inner codec computes."""
+        return str(getattr(self.inner, "device", "cpu"))
+
     def with_parameters(self, **parameters: object) -> Codec:
         """Returns the same codec with another ``bpp``, ``code`` or ``inner``, or other parameters of the inner codec.
 
@@ -123,7 +158,7 @@ class FecCodec(Codec):
 
     def __str__(self) -> str:
         """The canonical spelling."""
-        rate = "" if self.bpp is None else f",bpp={self.bpp}"
+        rate = "" if self.bpp is None else f",bpp={spelled(self.bpp)}"
         return f"{self.inner}+fec[{self.code}{rate}]"
 
     def _check_share(self, upto: float) -> None:

@@ -77,10 +77,13 @@ class ForeignCodec(Codec):
 
     def decode_many(self, files: Sequence[File], upto: float = 1.0) -> list[DecodeResult]:  # noqa: D102 (inherited)
         self.check_parameters(("upto", upto == 1, "1, its files do not show in part"), upto=upto)
-        self.require()
+        self.require_reader()
         return [self._load(hard(file)) for file in files]
 
-    def require(self) -> None:
+    def require(self) -> None:  # noqa: D102 (inherited)
+        self.require_reader()
+
+    def require_reader(self) -> None:
         """Imports what decoding needs, before a child process tries to.
 
         Raises:

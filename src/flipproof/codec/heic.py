@@ -113,5 +113,5 @@ class HeicCodec(ForeignCodec):
             raise ImageError(f"x265 cannot encode this picture: {error}") from error
         return buffer.getvalue()
 
-    def require(self) -> None:  # noqa: D102 (inherited)
+    def require_reader(self) -> None:  # noqa: D102 (inherited)
         _library()

@@ -84,5 +84,9 @@ class Htj2kCodec(ForeignCodec):
         return bytes(library.htj2k_encode(rgb, 2 ** (-level / _OCTAVE), reversible=False))
 
     def require(self) -> None:  # noqa: D102 (inherited)
+        load_optional("imagecodecs", "classical")
+        super().require()
+
+    def require_reader(self) -> None:  # noqa: D102 (inherited)
         if self.decoding == "concealing":
             load_optional("av", "classical")

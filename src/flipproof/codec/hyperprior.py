@@ -3,30 +3,28 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from flipproof.codec.base import Codec
-from flipproof.codec.ladder import MOST_RATE, encode_at_rate
-from flipproof.errors import DecodeError
-from flipproof.image import ImageLike, to_rgb
+from flipproof.codec.ladder import MOST_RATE
+from flipproof.codec.learned import LearnedCodec
+from flipproof.errors import WeightsError
+from flipproof.image import RgbImage
 from flipproof.learned.envelope import Envelope
+from flipproof.learned.weights import HYPERPRIOR_SHA256
 from flipproof.prior.load import check_device
-from flipproof.received import File, hard
-from flipproof.result import Damage, DecodeResult, Status
+from flipproof.weights.digest import file_digest
 
 if TYPE_CHECKING:
-    from flipproof.codec.target import Priority
     from flipproof.learned.frozen import FrozenHyperprior
 
 __all__ = ["HyperpriorCodec"]
 
-_MAGIC = b"FPHY"
-
 
 @dataclass(frozen=True)
-class HyperpriorCodec(Codec):
+class HyperpriorCodec(LearnedCodec):
     """An autoencoder with a mean and scale hyperprior, see :mod:`flipproof.learned.hyperprior`.
 
     Named for what it is: a small network of its own, not one of the published models of the kind. A file is an
@@ -43,7 +41,9 @@ class HyperpriorCodec(Codec):
     """
 
     name: ClassVar[str] = "hyperprior"
-    signature: ClassVar[re.Pattern[bytes] | None] = re.compile(_MAGIC)
+    magic: ClassVar[bytes] = b"FPHY"
+    signature: ClassVar[re.Pattern[bytes] | None] = re.compile(magic)
+    streams: ClassVar[int] = 2
     quality: int = 128
     bpp: float | None = None
     weights: str | None = None
@@ -67,44 +67,41 @@ class HyperpriorCodec(Codec):
 
         return FrozenHyperprior.load(self.weights, self.device)
 
-    def encode(self, image: ImageLike, priority: Priority | None = None) -> bytes:
-        """Encodes a picture.
+    @property
+    def levels(self) -> range:
+        """All qualities."""
+        return range(256)
+
+    @property
+    def level(self) -> int:
+        """The quality."""
+        return self.quality
+
+    def compressor(self, rgb: RgbImage) -> Callable[[int], tuple[bytes, ...]]:  # noqa: D102 (inherited)
+        model = self.model
+        latents = model.analysed(rgb)
+        return lambda level: model.compressed(latents, level)
+
+    def decompress(self, envelope: Envelope) -> RgbImage:  # noqa: D102 (inherited)
+        model, (first, second) = self.model, envelope.streams
+        latents = model.decompressed((first, second), envelope.height, envelope.width, envelope.level)
+        return model.synthesised(latents, envelope.height, envelope.width)
+
+    def require_reader(self) -> None:
+        """Loads the network.
 
         Raises:
-            SpecError: There is a priority.
-            ImageError: The picture cannot be read, or is too large.
-            RateError: The smallest file takes more than the asked rate.
             WeightsError: The weights are missing or unreadable.
         """
-        self.check_parameters(("priority", priority is None, "none, it has no way to follow a map"), priority="a map")
-        rgb, model = to_rgb(image), self.model
-        height, width, _ = rgb.shape
-        latents = model.analysed(rgb)
+        _ = self.model
 
-        def save(level: int) -> bytes:
-            return Envelope(height, width, level, model.compressed(latents, level)).pack(_MAGIC)
+    def require(self) -> None:  # noqa: D102 (inherited)
+        check_device(self.device)
+        if self.weights is not None and not Path(self.weights).is_file():
+            raise WeightsError(
+                f"cannot read the weights {self.weights}: no such file; those of the package need no parameter weights"
+            )
 
-        if self.bpp is None:
-            return save(self.quality)
-        return encode_at_rate(self.name, save, range(256), self.bpp, height * width)
-
-    def decode_many(self, files: Sequence[File], upto: float = 1.0) -> list[DecodeResult]:
-        """Decodes files, one after the other.
-
-        Raises:
-            WeightsError: The weights are missing or unreadable, which says nothing about the files.
-            SpecError: A part of a file is asked for.
-        """
-        self.check_parameters(("upto", upto == 1, "1, its files do not show in part"), upto=upto)
-        model = self.model
-        return [self._load(hard(file), model) for file in files]
-
-    def _load(self, data: bytes, model: FrozenHyperprior) -> DecodeResult:
-        try:
-            envelope = Envelope.unpack(data, _MAGIC, streams=2)
-        except DecodeError as error:
-            return DecodeResult(None, Status.FAILED, codec=self.name, error=str(error))
-        first, second = envelope.streams
-        latents = model.decompressed((first, second), envelope.height, envelope.width, envelope.level)
-        picture = model.synthesised(latents, envelope.height, envelope.width)
-        return DecodeResult(picture, Status.OK, Damage(), self.name)
+    def digests(self) -> str:  # noqa: D102 (inherited)
+        digest = HYPERPRIOR_SHA256 if self.weights is None else file_digest(Path(self.weights))
+        return f"{self.name}:{digest}"

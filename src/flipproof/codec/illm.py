@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from flipproof.codec.base import Codec
-from flipproof.codec.ladder import MOST_RATE, encode_at_rate
+from flipproof.codec.ladder import MOST_RATE
+from flipproof.codec.learned import LearnedCodec
 from flipproof.errors import DecodeError, ImageError, RateError
-from flipproof.image import ImageLike, RgbImage, to_rgb
+from flipproof.image import ImageLike, RgbImage
 from flipproof.learned.envelope import Envelope
 from flipproof.learned.illm_model import IllmModel, load_model
 from flipproof.learned.illm_weights import QUALITIES, Quality, find, here, locate
 from flipproof.prior.load import check_device
-from flipproof.received import File, hard
-from flipproof.result import Damage, DecodeResult, Status
+from flipproof.weights.digest import file_digest
 
 if TYPE_CHECKING:
     from flipproof.codec.target import Priority
@@ -26,11 +25,9 @@ __all__ = ["MOST_PIXELS", "MsIllmCodec"]
 MOST_PIXELS = 2**22
 """Largest picture; decoding takes about 1.2 KiB of memory for each of its pixels, and 1.6 GiB for the networks."""
 
-_MAGIC = b"FPMI"
-
 
 @dataclass(frozen=True)
-class MsIllmCodec(Codec):
+class MsIllmCodec(LearnedCodec):
     """MS-ILLM with the networks of its authors, see :mod:`flipproof.learned.illm`.
 
     A file is an :class:`~flipproof.learned.envelope.Envelope` of two streams, hyper-latents and latents, unprotected.
@@ -52,7 +49,9 @@ class MsIllmCodec(Codec):
     """
 
     name: ClassVar[str] = "ms-illm"
-    signature: ClassVar[re.Pattern[bytes] | None] = re.compile(_MAGIC)
+    magic: ClassVar[bytes] = b"FPMI"
+    signature: ClassVar[re.Pattern[bytes] | None] = re.compile(magic)
+    streams: ClassVar[int] = 2
     quality: str = "2"
     bpp: float | None = None
     weights: str | None = None
@@ -67,55 +66,67 @@ class MsIllmCodec(Codec):
         )
         check_device(self.device)
 
-    def encode(self, image: ImageLike, priority: Priority | None = None) -> bytes:
-        """Encodes a picture.
+    @property
+    def levels(self) -> list[int]:
+        """Places in the list of qualities of those whose weights are here."""
+        return [QUALITIES.index(quality) for quality in self._here()]
 
-        Raises:
-            SpecError: There is a priority.
-            ImageError: The picture has more than 2^22 pixels.
-            RateError: It takes more than the asked rate at the lowest quality whose weights are here.
-            WeightsError: The weights are missing or unreadable.
-        """
-        self.check_parameters(("priority", priority is None, "none, it has no way to follow a map"), priority="a map")
-        rgb = to_rgb(image)
-        _check_pixels(*rgb.shape[:2])
-        if self.bpp is None:
-            return self._save(rgb, find(self.quality))
-        ladder = here(find(self.quality), self.weights)
-        pixels = rgb.shape[0] * rgb.shape[1]
+    @property
+    def level(self) -> int:
+        """Place of the quality in the list of all."""
+        return QUALITIES.index(find(self.quality))
+
+    def encode(self, image: ImageLike, priority: Priority | None = None) -> bytes:  # noqa: D102 (inherited)
         try:
-            return encode_at_rate(
-                self.name, lambda level: self._save(rgb, ladder[level]), range(len(ladder)), self.bpp, pixels
-            )
+            return super().encode(image, priority)
         except RateError as error:
-            raise RateError(f"{error} (weights are here of quality {_listed(ladder)})") from error
+            raise RateError(f"{error} (weights are here of quality {_listed(self._here())})") from error
 
-    def decode_many(self, files: Sequence[File], upto: float = 1.0) -> list[DecodeResult]:
-        """Decodes files, one after the other.
+    def compressor(self, rgb: RgbImage) -> Callable[[int], tuple[bytes, ...]]:  # noqa: D102 (inherited)
+        _check_pixels(*rgb.shape[:2])
+        return lambda level: self._model(QUALITIES[level]).compress(rgb)
+
+    def decompress(self, envelope: Envelope) -> RgbImage:  # noqa: D102 (inherited)
+        _check_pixels(envelope.height, envelope.width)
+        model, (first, last) = self._model(_quality(envelope.level, self._here())), envelope.streams
+        return model.decompress((first, last), envelope.height, envelope.width)
+
+    def require_reader(self) -> None:
+        """Looks for weights.
 
         Raises:
-            WeightsError: The weights are missing or unreadable, which says nothing about the files.
-            SpecError: A part of a file is asked for.
+            WeightsError: There are none of any quality.
         """
-        self.check_parameters(("upto", upto == 1, "1, its files do not show in part"), upto=upto)
-        ladder = here(find(self.quality), self.weights)
-        return [self._load(hard(file), ladder) for file in files]
+        self._here()
 
-    def _save(self, rgb: RgbImage, quality: Quality) -> bytes:
-        streams = self._model(quality).compress(rgb)
-        height, width, _ = rgb.shape
-        return Envelope(height, width, QUALITIES.index(quality), streams).pack(_MAGIC)
+    def require(self) -> None:
+        """Looks for the weights of the quality; with a rate, of any.
 
-    def _load(self, data: bytes, ladder: Sequence[Quality]) -> DecodeResult:
-        try:
-            envelope = Envelope.unpack(data, _MAGIC, streams=2)
-            _check_pixels(envelope.height, envelope.width)
-            quality = _quality(envelope.level, ladder)
-        except (DecodeError, ImageError) as error:
-            return DecodeResult(None, Status.FAILED, codec=self.name, error=str(error))
-        first, last = envelope.streams
-        picture = self._model(quality).decompress((first, last), envelope.height, envelope.width)
-        return DecodeResult(picture, Status.OK, Damage(), self.name)
+        Raises:
+            WeightsError: They are not here; says how to get them.
+            SpecError: There is no such device.
+        """
+        check_device(self.device)
+        self._used()
+
+    def digests(self) -> str:
+        """Returns name and SHA-256 of the checkpoint of the quality; with a rate, of all that are here.
+
+        Raises:
+            WeightsError: There is none.
+        """
+        files = ((quality, locate(quality, self.weights)) for quality in self._used())
+        return ",".join(f"{self.name}-{quality.name}:{file_digest(file)}" for quality, file in files)
+
+    def _used(self) -> list[Quality]:
+        """Returns the qualities that files may be made with."""
+        if self.bpp is not None:
+            return self._here()
+        locate(find(self.quality), self.weights)
+        return [find(self.quality)]
+
+    def _here(self) -> list[Quality]:
+        return here(find(self.quality), self.weights)
 
     def _model(self, quality: Quality) -> IllmModel:
         return load_model(locate(quality, self.weights), self.device)

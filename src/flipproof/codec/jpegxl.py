@@ -74,5 +74,5 @@ class JpegXlCodec(ForeignCodec):
             library.jpegxl_encode(rgb, distance=distance, effort=self.effort, usecontainer=False, numthreads=1)
         )
 
-    def require(self) -> None:  # noqa: D102 (inherited)
+    def require_reader(self) -> None:  # noqa: D102 (inherited)
         load_optional("imagecodecs", "classical")

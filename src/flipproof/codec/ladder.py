@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from flipproof.errors import RateError
 
@@ -12,7 +12,7 @@ MOST_RATE = 240.0
 """Bits per pixel of the largest file that makes sense: ten times what a raw picture has."""
 
 
-def encode_at_rate(name: str, save: Callable[[int], bytes], levels: range, bpp: float, pixels: int) -> bytes:
+def encode_at_rate(name: str, save: Callable[[int], bytes], levels: Sequence[int], bpp: float, pixels: int) -> bytes:
     """Returns a file that fits while that of the next level does not.
 
     Sizes grow with the level but for small exceptions, which bisection steps over: what it finds always fits.

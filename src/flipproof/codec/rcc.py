@@ -27,11 +27,12 @@ from flipproof.codebook.make import KINDS, make_codebook
 from flipproof.codec.base import Codec
 from flipproof.codec.reception import Reception, receive, spans
 from flipproof.codec.script import Common, Script, Step, read_common, write_common
+from flipproof.codec.split import Split
 from flipproof.codec.target import to_picture
-from flipproof.errors import FlipproofError, HeaderError, SpecError, WeightsError
+from flipproof.errors import DecodeError, FlipproofError, HeaderError, SpecError, WeightsError
 from flipproof.image import RgbImage
 from flipproof.prior.base import Prior
-from flipproof.prior.load import PRECISIONS, check_device, load_prior
+from flipproof.prior.load import PRECISIONS, check_device, load_prior, prior_digest, require_prior
 from flipproof.protection.design import check_protection, make_plan
 from flipproof.protection.plan import UNPROTECTED, Plan
 from flipproof.received import File, Received, hard, with_gaps
@@ -150,6 +151,46 @@ class ChainCodec(Codec):
             decoded = self._decode_alike(script, [reception for _, reception in members])
             results |= zip((index for index, _ in members), decoded, strict=True)
         return [results[index] for index in range(len(files))]
+
+    def split(self, data: bytes) -> Split:
+        """Tells how a file divides, from its header alone; the prior is not asked.
+
+        The parity includes that of magic and header, and the bits that fill bytes and blocks.
+
+        Raises:
+            DecodeError: It is no whole file of this codec.
+        """
+        file = container.unpack(data)
+        _, script = self.open(file)
+        size = container.packed_size(len(file.fields), script.payload_size, file.plan)
+        if len(data) != size:
+            raise DecodeError(f"expected a file of {size} bytes, got {len(data)}")
+        header = 8 * (container.PREFIX + len(file.plan.tiers) + len(file.fields)) + container.HEADER_OVERHEAD
+        header -= container.LENGTH_CODE.parity_bits
+        parts = Split(header=header, indices=script.index_bits, signs=script.sign_bits)
+        return replace(parts, parity=8 * size - parts.total)
+
+    def require(self) -> None:
+        """Checks that the prior is here; one in memory is.
+
+        Raises:
+            MissingExtraError: A library that it needs is not installed.
+            WeightsError: It is not on this machine; says how to get it.
+            SpecError: There is no such device.
+        """
+        check_device(self.device)
+        if not isinstance(self.prior, Prior):
+            require_prior(self.prior, self.precision)
+
+    def digests(self) -> str:
+        """Returns the prior's name and SHA-256; of one in memory, the fingerprint that files hold.
+
+        Raises:
+            WeightsError: It is not on this machine.
+        """
+        if isinstance(self.prior, Prior):
+            return str(self.prior)
+        return f"{self.prior.partition(':')[0]}:{prior_digest(self.prior, self.precision)}"
 
     def assemble(self, fields: BitWriter, script: Script, bits: Sequence[BitArray], plan: Plan) -> bytes:
         """Builds a file from the codec's own header fields, the bits of its steps, and their protection.

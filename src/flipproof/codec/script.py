@@ -115,6 +115,18 @@ class Script:
         """Payload bytes, without parity."""
         return -(-sum(step.bits for step in self.steps) // 8) if self.stored is None else self.stored
 
+    @property
+    def sign_bits(self) -> int:
+        """Payload bits that are signs or coefficients of atoms; none where an entropy coder mixes all of them."""
+        return sum(step.protocol.sign_bits for step in self.steps if step.protocol) if self.stored is None else 0
+
+    @property
+    def index_bits(self) -> int:
+        """Payload bits that say which atoms are taken; those of an entropy coder fill whole bytes."""
+        if self.stored is not None:
+            return 8 * self.stored
+        return sum(step.bits for step in self.steps) - self.sign_bits
+
     def check_work(self) -> None:
         """Checks that Gaussian atoms can be drawn in minutes.
 

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar
+from pathlib import Path
+from typing import ClassVar
 
-from flipproof.codec.base import Codec
-from flipproof.codec.ladder import MOST_RATE, encode_at_rate
+from flipproof.codec.ladder import MOST_RATE
+from flipproof.codec.learned import LearnedCodec
 from flipproof.errors import DecodeError, ImageError, WeightsError
-from flipproof.image import ImageLike, RgbImage, to_rgb
-from flipproof.learned.stablecodec_read import RATE_WEIGHTS, available, checkpoint_file
-from flipproof.received import File, hard
-from flipproof.result import Damage, DecodeResult, Status
-
-if TYPE_CHECKING:
-    from flipproof.codec.target import Priority
+from flipproof.image import RgbImage
+from flipproof.learned.envelope import Envelope
+from flipproof.learned.stablecodec_read import RATE_WEIGHTS, auxiliary_file, available, checkpoint_file
+from flipproof.weights.digest import file_digest, folder_digest
 
 __all__ = ["MAGIC", "MOST_PIXELS", "StableCodec"]
 
@@ -26,7 +24,7 @@ MOST_PIXELS = 2**22
 
 
 @dataclass(frozen=True)
-class StableCodec(Codec):
+class StableCodec(LearnedCodec):
     """StableCodec with SD-Turbo and the weights that its authors publish.
 
     Nothing in its files is protected: after a wrong bit most of the picture is of something else, or there is none.
@@ -45,7 +43,9 @@ class StableCodec(Codec):
     """
 
     name: ClassVar[str] = "stablecodec"
-    signature: ClassVar[re.Pattern[bytes] | None] = re.compile(re.escape(MAGIC))
+    magic: ClassVar[bytes] = MAGIC
+    signature: ClassVar[re.Pattern[bytes] | None] = re.compile(magic)
+    streams: ClassVar[int] = 1
     rate_weight: int = 2
     bpp: float | None = None
     weights: str | None = None
@@ -62,66 +62,74 @@ class StableCodec(Codec):
             ("precision", self.precision in precisions, ", ".join(precisions)),
         )
 
-    def encode(self, image: ImageLike, priority: Priority | None = None) -> bytes:
-        """Encodes a picture; equal pictures and parameters give equal bytes.
+    @property
+    def levels(self) -> list[int]:
+        """Weights of the rate whose files are here, the largest first."""
+        return sorted(available(self.weights) or [self.rate_weight], reverse=True)
 
-        Raises:
-            SpecError: A map of priorities is given, or there is no such device.
-            ImageError: The picture cannot be read, or is larger than 2^22 pixels after rounding up to multiples of 256.
-            RateError: The asked rate cannot be reached.
-            WeightsError: Weights are missing or unreadable; the text says where to get them.
-            MissingExtraError: The diffusers library is not installed.
-        """
-        self.check_parameters(("priority", priority is None, "none, it has no way to follow a map"), priority="a map")
-        rgb = to_rgb(image)
+    @property
+    def level(self) -> int:
+        """The weight of the rate."""
+        return self.rate_weight
+
+    def compressor(self, rgb: RgbImage) -> Callable[[int], tuple[bytes, ...]]:  # noqa: D102 (inherited)
+        from flipproof.learned.stablecodec import load_sender
+
         height, width = rgb.shape[:2]
         if not _fits(height, width):
             limit = f"{MOST_PIXELS} pixels with sides rounded up to multiples of 256"
             raise ImageError(f"{self.name}: expected at most {limit}, got {width}x{height}")
-        if self.bpp is None:
-            return self._save(rgb, self.rate_weight)
-        ladder = sorted(available(self.weights) or [self.rate_weight], reverse=True)
+        return lambda level: (load_sender(self.weights, self.base, level, self.device, self.precision).encode(rgb),)
 
-        def save(level: int) -> bytes:
-            return self._save(rgb, ladder[level])
-
-        return encode_at_rate(self.name, save, range(len(ladder)), self.bpp, height * width)
-
-    def decode_many(self, files: Sequence[File], upto: float = 1.0) -> list[DecodeResult]:
-        """Decodes files one after the other; never raises for what the bytes are.
-
-        Raises:
-            SpecError: A part of a file is asked for, or there is no such device.
-            WeightsError: Weights are missing or unreadable; the text says where to get them.
-            MissingExtraError: The diffusers library is not installed.
-        """
-        self.check_parameters(("upto", upto == 1, "1, its files do not show in part"), upto=upto)
-        return [self._show(hard(file)) for file in files]
-
-    def _show(self, data: bytes) -> DecodeResult:
-        try:
-            return DecodeResult(self._load(data), Status.OK, Damage(), self.name)
-        except DecodeError as error:
-            return DecodeResult(None, Status.FAILED, codec=self.name, error=str(error))
-
-    def _save(self, rgb: RgbImage, rate_weight: int) -> bytes:
-        from flipproof.learned.envelope import Envelope
-        from flipproof.learned.stablecodec import load_sender
-
-        sender = load_sender(self.weights, self.base, rate_weight, self.device, self.precision)
-        return Envelope(rgb.shape[0], rgb.shape[1], rate_weight, (sender.encode(rgb),)).pack(MAGIC)
-
-    def _load(self, data: bytes) -> RgbImage:
-        from flipproof.learned.envelope import Envelope
+    def decompress(self, envelope: Envelope) -> RgbImage:  # noqa: D102 (inherited)
         from flipproof.learned.stablecodec import load_receiver
 
-        file = Envelope.unpack(data, MAGIC, streams=1)
-        if not _fits(file.height, file.width):
-            raise DecodeError(f"damaged header: {file.width}x{file.height} is larger than {MOST_PIXELS} pixels")
-        if file.level != self.rate_weight:
-            self._check_level(file.level)
-        receiver = load_receiver(self.weights, self.base, file.level, self.device, self.precision)
-        return receiver.decode(file.streams[0], file.height, file.width)
+        height, width = envelope.height, envelope.width
+        if not _fits(height, width):
+            raise DecodeError(f"damaged header: {width}x{height} is larger than {MOST_PIXELS} pixels")
+        if envelope.level != self.rate_weight:
+            self._check_level(envelope.level)
+        receiver = load_receiver(self.weights, self.base, envelope.level, self.device, self.precision)
+        return receiver.decode(envelope.streams[0], height, width)
+
+    def require(self) -> None:
+        """Looks for the weights of the model, or of any with a rate, and for SD-Turbo.
+
+        Raises:
+            SpecError: There is no such device.
+            MissingExtraError: The diffusers library or a companion is not installed.
+            WeightsError: Weights are not here; says how to get them.
+        """
+        from flipproof.prior.load import check_device
+
+        check_device(self.device)
+        self._used()
+        auxiliary_file(self.weights)
+        self._base_files()
+
+    def digests(self) -> str:
+        """Returns names and SHA-256 of the model, or with a rate of all that are here, and of what it stands on.
+
+        Raises:
+            WeightsError: Weights are not here.
+        """
+        files = [checkpoint_file(self.weights, rate_weight) for rate_weight in self._used()]
+        files.append(auxiliary_file(self.weights))
+        base = folder_digest(*self._base_files())
+        return ",".join([*(f"{file.stem}:{file_digest(file)}" for file in files), f"base:{base}"])
+
+    def _used(self) -> list[int]:
+        """Returns the weights of the rate that files may be made with."""
+        used = self.levels if self.bpp is not None else [self.rate_weight]
+        checkpoint_file(self.weights, used[0])
+        return used
+
+    def _base_files(self) -> tuple[Path, list[str]]:
+        """Returns the directory of SD-Turbo on this machine, and its files."""
+        from flipproof.learned.stablecodec_base import DEFAULT_BASE
+        from flipproof.prior.checkpoint import local_files
+
+        return local_files(self.base or DEFAULT_BASE, self.precision)
 
     def _check_level(self, level: int) -> None:
         """Raises DecodeError where the header asks for a model that is not here: damage, as like as not."""

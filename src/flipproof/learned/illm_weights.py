@@ -127,7 +127,8 @@ def locate(quality: Quality, weights: str | None) -> Path:
             return place / f"{quality.stem}{ending}"
     raise WeightsError(
         f"the weights of ms-illm, quality {quality.name}, are not here (expected {place / quality.stem}.ckpt); "
-        f"download {quality.address} (726 MB, CC BY-NC 4.0) to that place, or give the file as weights=FILE"
+        f"run: flipproof weights fetch ms-illm-{quality.name} (726 MB, CC BY-NC 4.0), or download {quality.address} to "
+        "that place, or give the file as weights=FILE"
     )
 
 

@@ -11,6 +11,7 @@ import json
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,17 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from flipproof.errors import MissingExtraError, WeightsError
+from flipproof.prior import hub
 
-__all__ = ["Checkpoint", "fingerprint", "needs_diffusers", "no_progress_bar", "read", "select_files"]
+__all__ = [
+    "Checkpoint",
+    "fingerprint",
+    "local_files",
+    "needs_diffusers",
+    "no_progress_bar",
+    "read",
+    "select_files",
+]
 
 _WEIGHTS = {"unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model", "text_encoder": "model"}
 _CONFIGS = ("scheduler/scheduler_config.json", "unet/config.json", "vae/config.json", "text_encoder/config.json")
@@ -137,6 +147,23 @@ def needs_diffusers() -> Iterator[None]:
         yield
     except ModuleNotFoundError as error:
         raise MissingExtraError((error.name or "diffusers").partition(".")[0], "diffusers") from error
+
+
+def local_files(location: str, precision: str) -> tuple[Path, list[str]]:
+    """Returns the directory of a model on this machine and the files to read there; reads none, asks no network.
+
+    Arguments:
+        location: As for :func:`flipproof.prior.hub.locate`.
+        precision: The precision the model will compute in.
+
+    Raises:
+        WeightsError: It is not here; says how to get it.
+        MissingExtraError: The diffusers library or a companion is not installed.
+    """
+    for package in ("diffusers", "transformers", "huggingface_hub"):
+        if find_spec(package) is None:
+            raise MissingExtraError(package, "diffusers")
+    return hub.local_files(location, lambda names: select_files(names, precision))
 
 
 def _settings(file: Path) -> dict[str, Any]:

@@ -30,7 +30,7 @@ from flipproof.prior.checkpoint import fingerprint, needs_diffusers, read, selec
 from flipproof.prior.hub import locate
 from flipproof.prior.load import check_device, precision_type
 
-__all__ = ["DEFAULT_MODEL", "MODEL_VARIABLE", "DiffusersPrior"]
+__all__ = ["DEFAULT_MODEL", "MODEL_VARIABLE", "DiffusersPrior", "located"]
 
 DEFAULT_MODEL = "Manojb/stable-diffusion-2-1-base"
 """A mirror of Stable Diffusion 2.1 base; Stability AI withdrew its own page."""
@@ -108,7 +108,7 @@ class DiffusersPrior(Prior):
         """
         precision_type(precision)
         check_device(device)
-        return _load(location or os.environ.get(MODEL_VARIABLE) or DEFAULT_MODEL, device, precision)
+        return _load(located(location), device, precision)
 
     @property
     def fingerprint(self) -> int:  # noqa: D102 (inherited)
@@ -183,6 +183,11 @@ class DiffusersPrior(Prior):
 
     def _take(self, x: Tensor) -> Tensor:
         return x.to(self._prompt).to(memory_format=torch.channels_last)
+
+
+def located(location: str) -> str:
+    """Returns a location; that of the default model where it is empty."""
+    return location or os.environ.get(MODEL_VARIABLE) or DEFAULT_MODEL
 
 
 @lru_cache(maxsize=2)

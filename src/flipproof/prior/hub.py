@@ -9,7 +9,7 @@ from pathlib import Path
 
 from flipproof.errors import WeightsError
 
-__all__ = ["TIMEOUT", "locate"]
+__all__ = ["TIMEOUT", "local_files", "locate"]
 
 TIMEOUT = 5.0
 """Seconds the hub may take to list a repository."""
@@ -34,16 +34,53 @@ def locate(location: str, select: Select) -> Path:
     Raises:
         WeightsError: There is no such directory or repository, the hub cannot be reached, or a file is missing.
     """
+    folder = _found(location, select)
+    if folder is not None:
+        return folder
+    repository, revision = _repository(location)
+    with _unavailable(repository, revision):
+        return _download(repository, revision, select)
+
+
+def local_files(location: str, select: Select) -> tuple[Path, list[str]]:
+    """Returns the directory that holds the files of a model on this machine, and their names; asks no network.
+
+    Arguments:
+        location: As for :func:`locate`.
+        select: As for :func:`locate`.
+
+    Raises:
+        WeightsError: They are not here; says how to get them.
+    """
+    folder = _found(location, select)
+    if folder is None:
+        from huggingface_hub import constants
+
+        repository, revision = _repository(location)
+        raise WeightsError(
+            f"{location} is not in the cache {constants.HF_HUB_CACHE}; run: hf download {repository} --revision "
+            f"{revision} --include '*/*', or give a directory written by StableDiffusionPipeline.save_pretrained"
+        )
+    return folder, select(_names(folder))
+
+
+def _found(location: str, select: Select) -> Path | None:
+    """Returns the directory that holds the files of a model; None if only the hub may have them."""
     folder = _directory(location)
     if folder is not None:
         _select(select, _names(folder), str(folder))
         return folder
+    repository, revision = _repository(location)
+    with _unavailable(repository, revision):
+        return _cached(repository, revision, select)
+
+
+def _repository(location: str) -> tuple[str, str]:
+    """Returns the repository and the revision of a location that is no directory."""
     match = _REPOSITORY.fullmatch(location)
     if match is None:
         raise WeightsError(f"no such directory: {location!r}, and no hub id owner/name[@revision] either")
-    repository, revision = match[1], match[2] or "main"
-    with _unavailable(repository, revision):
-        return _cached(repository, revision, select) or _download(repository, revision, select)
+    return match[1], match[2] or "main"
 
 
 def _directory(location: str) -> Path | None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
 from flipproof.errors import SpecError, UnknownNameError
+from flipproof.prior import SMALL_SHA256
+from flipproof.weights.digest import folder_digest
 
 if TYPE_CHECKING:
     from flipproof.prior.base import Prior
 
-__all__ = ["PRECISIONS", "check_device", "load_prior", "precision_type"]
+__all__ = ["PRECISIONS", "check_device", "load_prior", "precision_type", "prior_digest", "require_prior"]
 
 PRECISIONS = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
@@ -31,16 +34,40 @@ def load_prior(spec: str, device: str = "cpu", precision: str = "float32") -> Pr
         WeightsError: The weights are missing or unreadable.
         MissingExtraError: The diffusers library is not installed.
     """
-    kind, _, location = spec.partition(":")
-    if kind == "small" and not location:
+    kind, location = _kind(spec)
+    if kind == "small":
         from flipproof.prior.small import SmallPrior
 
         return SmallPrior.load(device, precision)
-    if kind == "diffusers":
-        from flipproof.prior.diffusers import DiffusersPrior
+    from flipproof.prior.diffusers import DiffusersPrior
 
-        return DiffusersPrior.load(location, device, precision)
-    raise UnknownNameError("prior", spec, ["small", "diffusers:DIRECTORY", "diffusers:OWNER/MODEL[@REVISION]"])
+    return DiffusersPrior.load(location, device, precision)
+
+
+def require_prior(spec: str, precision: str = "float32") -> None:
+    """Checks that a prior is on this machine, without reading it or asking the network.
+
+    Arguments:
+        spec: As for :func:`load_prior`.
+        precision: As for :func:`load_prior`.
+
+    Raises:
+        UnknownNameError: There is no such kind of prior.
+        WeightsError: The weights are not here; says how to get them.
+        MissingExtraError: The diffusers library is not installed.
+    """
+    kind, location = _kind(spec)
+    if kind == "diffusers":
+        _model_files(location, precision)
+
+
+def prior_digest(spec: str, precision: str = "float32") -> str:
+    """Returns the SHA-256 of a prior's weights file, or of all files of a model of diffusers together.
+
+    Arguments and errors are those of :func:`require_prior`.
+    """
+    kind, location = _kind(spec)
+    return SMALL_SHA256 if kind == "small" else folder_digest(*_model_files(location, precision))
 
 
 def precision_type(precision: str) -> torch.dtype:
@@ -66,3 +93,18 @@ def check_device(device: str) -> None:
         there = False
     if not there:
         raise SpecError(f"expected a device that is there, such as cpu or cuda, got {device!r}")
+
+
+def _kind(spec: str) -> tuple[str, str]:
+    """Returns ``small`` or ``diffusers``, and what stands behind the colon."""
+    kind, _, location = spec.partition(":")
+    if kind == "diffusers" or (kind == "small" and not location):
+        return kind, location
+    raise UnknownNameError("prior", spec, ["small", "diffusers:DIRECTORY", "diffusers:OWNER/MODEL[@REVISION]"])
+
+
+def _model_files(location: str, precision: str) -> tuple[Path, list[str]]:
+    from flipproof.prior.checkpoint import local_files
+    from flipproof.prior.diffusers import located
+
+    return local_files(located(location), precision)

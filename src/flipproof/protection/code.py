@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flipproof.bits import BitArray
+from flipproof.registry import spelled
 
 __all__ = ["Code", "Decoded"]
 
@@ -68,4 +69,4 @@ class Code(ABC):
 
     def __str__(self) -> str:
         """The canonical spelling, as in ``bch,t=7``."""
-        return ",".join([self.name, *(f"{f.name}={getattr(self, f.name)}" for f in fields(self))])  # type: ignore[arg-type]
+        return ",".join([self.name, *(f"{f.name}={spelled(getattr(self, f.name))}" for f in fields(self))])  # type: ignore[arg-type]

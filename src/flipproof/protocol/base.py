@@ -25,6 +25,10 @@ class SelectionProtocol(Protocol):
         """Length of a step in bits."""
 
     @property
+    def sign_bits(self) -> int:
+        """How many of them are signs or coefficients; the others say which atoms."""
+
+    @property
     def atoms(self) -> int:
         """Size K of the codebook that a step needs."""
 

@@ -50,6 +50,11 @@ class DiffCProtocol:
         return self.parts * self.seed_bits
 
     @property
+    def sign_bits(self) -> int:
+        """None: a seed stands for samples as they are."""
+        return 0
+
+    @property
     def atoms(self) -> int:
         """Candidates per chunk."""
         return 1 << self.seed_bits

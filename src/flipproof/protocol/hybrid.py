@@ -51,6 +51,11 @@ class HybridProtocol(PlainProtocol):
         """Length of a step in bits."""
         return sum(group.bits for group in self._groups)
 
+    @property
+    def sign_bits(self) -> int:
+        """One for every atom."""
+        return self.count
+
     def write(self, selection: Selection) -> BitArray:  # noqa: D102 (protocol)
         written, start = [], 0
         for group in self._groups:

@@ -41,6 +41,11 @@ class IndependentProtocol(PlainProtocol):
         """Length of a step in bits."""
         return self.count * (self._width + 1)
 
+    @property
+    def sign_bits(self) -> int:
+        """One for every atom."""
+        return self.count
+
     def write(self, selection: Selection) -> BitArray:  # noqa: D102 (protocol)
         indices, negative = selection.atoms[0].cpu().numpy(), (selection.signs[0] < 0).cpu().numpy()
         return pack_numbers(indices << 1 | negative, self._width + 1).ravel()

@@ -138,6 +138,11 @@ class LexicographicProtocol(PlainProtocol):
         """Length of a step in bits."""
         return self._width + self.count
 
+    @property
+    def sign_bits(self) -> int:
+        """One for every atom."""
+        return self.count
+
     def write(self, selection: Selection) -> BitArray:  # noqa: D102 (protocol)
         atoms, order = selection.atoms[0].sort()
         number = rank(atoms.tolist(), self.atoms)

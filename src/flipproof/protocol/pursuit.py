@@ -54,6 +54,11 @@ class PursuitProtocol(PlainProtocol):
         """Length of a step in bits."""
         return self.count * self._width + (self.count - 1) * self.coefficient_bits
 
+    @property
+    def sign_bits(self) -> int:
+        """Those of the coefficients of all atoms but the first."""
+        return (self.count - 1) * self.coefficient_bits
+
     def write(self, selection: Pursuit) -> BitArray:  # noqa: D102 (protocol)
         atoms = pack_numbers(selection.atoms[0].cpu().numpy(), self._width)
         codes = pack_numbers(selection.codes[0].cpu().numpy(), self.coefficient_bits)

@@ -37,6 +37,11 @@ class TracksProtocol(PlainProtocol):
         """Length of a step in bits."""
         return self.tracks * (self.index_bits + 1)
 
+    @property
+    def sign_bits(self) -> int:
+        """One for every track."""
+        return self.tracks
+
     def write(self, selection: Selection) -> BitArray:  # noqa: D102 (protocol)
         rows = (selection.atoms[0] // self.tracks).cpu().numpy()
         negative = (selection.signs[0] < 0).cpu().numpy()

@@ -10,7 +10,7 @@ from flipproof.errors import MissingExtraError
 
 __all__ = ["check_extras", "needs_extra"]
 
-_PACKAGES = ("jinja2", "matplotlib", "scipy", "skimage")
+_PACKAGES = ("duckdb", "filelock", "fsspec", "jinja2", "matplotlib", "pyarrow", "pydantic", "scipy", "skimage")
 
 
 @contextmanager

@@ -1,0 +1,1 @@
+"""Pictures to study: data sets, folders and globs."""

@@ -1,0 +1,1 @@
+"""The folder a study lives in: rows in Parquet, pictures, encoded files."""
