@@ -1,8 +1,8 @@
 """What the runner of studies costs, and what a study survives.
 
-``workers``: cells per second against the number of workers of the engine ``local``, for real codecs (JPEG and tracks,
-256x256) and for one that does nothing worth mentioning (16x16), beside the same cells in the process itself and as a
-share of its rate. Each worker has used the codec once before the clock starts; that takes some seconds. One thread each.
+``workers``: cells per second against the number of workers of an engine, for real codecs (JPEG and tracks, 256x256) and
+for one that does nothing worth mentioning (16x16), beside the same cells in the process itself; in brackets, the ratio.
+Medians of three rounds. One thread each; each worker has used the codec before the clock starts, which takes seconds.
 
 ``overhead``: wall time of a whole run with 100,000 trivial cells, less that of a plain loop that encodes, damages,
 decodes and measures the same cells; per cell.
@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 import os
 import signal
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -43,6 +44,7 @@ from flipproof.result import DecodeResult, Status
 from flipproof.seeds import generator
 from flipproof.study.dataset.collection import Collection, Picture
 from flipproof.study.plan import Plan, Trials
+from flipproof.study.run.cluster import RayEngine
 from flipproof.study.run.engine import Engine, Job, Result, SerialEngine
 from flipproof.study.run.local import LocalEngine
 from flipproof.study.run.progress import Progress
@@ -52,7 +54,7 @@ from flipproof.study.store.store import Store
 
 SIDE = 16
 CHANNELS = ("bsc[ber=0.0001]", "bsc[ber=0.01]")
-REAL = ("jpeg[quality=50]", "tracks[bpp=0.1]")
+REPEATS = 3
 TIMES = {"encode_seconds", "decode_seconds", "decode_batch", "created", "host"}
 """Columns that may differ from run to run."""
 
@@ -117,14 +119,15 @@ def main() -> None:
     parser.add_argument("--what", choices=["workers", "overhead", "memory", "kill", "all"], default="all")
     parser.add_argument("--cells", type=int, default=100_000, help="trivial cells of overhead and memory")
     parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--workers", default="1,2,4")
+    parser.add_argument("--workers", default="1,2,4", help="numbers of workers to compare")
+    parser.add_argument("--engine", choices=["local", "ray"], default="local", help="engine of the comparison")
     parser.add_argument("--child", type=Path, help="run the study that is to be killed, in this folder")
     arguments = parser.parse_args()
     if arguments.child:
         run(frail_study(), Store(arguments.child), LocalEngine(2, 1))
         return
     measures: dict[str, Callable[[], None]] = {
-        "workers": lambda: measure_workers([int(number) for number in arguments.workers.split(",")]),
+        "workers": lambda: measure_workers(list(map(int, arguments.workers.split(","))), arguments.engine),
         "overhead": lambda: measure_overhead(arguments.cells),
         "memory": lambda: measure_memory(arguments.cells),
         "kill": lambda: measure_kills(arguments.kills),
@@ -134,17 +137,25 @@ def main() -> None:
             measure()
 
 
-def measure_workers(numbers: Sequence[int]) -> None:
+def measure_workers(numbers: Sequence[int], engine: str) -> None:
+    make: Callable[[int], Engine] = {
+        "local": lambda number: LocalEngine(number, 1),
+        "ray": lambda number: RayEngine(workers=number),
+    }[engine]
     studies = {
-        "jpeg[quality=50], 256x256": real_study("jpeg[quality=50]", pictures=100, trials=100),
-        "tracks[bpp=0.1], 256x256": real_study("tracks[bpp=0.1]", pictures=24, trials=8),
-        "raw, 16x16": trivial_study(100_000),
+        "jpeg[quality=50], 256x256": real_study("jpeg[quality=50]", pictures=60, trials=50),
+        "tracks[bpp=0.1], 256x256": real_study("tracks[bpp=0.1]", pictures=12, trials=8),
+        "raw, 16x16": trivial_study(40_000),
     }
     print("| codec | cells | " + " | ".join(["this process", *(f"{number} workers" for number in numbers)]) + " |")
     for name, study in studies.items():
-        rates = [rate_of(study, SerialEngine())]
-        rates += [rate_of(study, LocalEngine(number, 1)) for number in numbers]
-        shown = " | ".join(f"{rate:.4g} ({rate / rates[0]:.2f})" for rate in rates)
+        rounds = [
+            [rate_of(study, SerialEngine()), *(rate_of(study, make(number)) for number in numbers)]
+            for _ in range(REPEATS)
+        ]
+        rates = [statistics.median(each) for each in zip(*rounds, strict=True)]
+        ratios = [statistics.median(each[index] / each[0] for each in rounds) for index in range(len(rates))]
+        shown = " | ".join(f"{rate:.4g} ({ratio:.2f})" for rate, ratio in zip(rates, ratios, strict=True))
         print(f"| {name} | {cells_of(study)} | {shown} |", flush=True)
 
 

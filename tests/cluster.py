@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +46,7 @@ class Node:
     process: subprocess.Popen[bytes]
 
     def pids(self) -> list[int]:
-        return [pid for pid in _processes() if _session(pid) == self.process.pid]
+        return alive_in_session(self.process.pid)
 
     def workers(self) -> list[int]:
         """Processes of actors, which Ray names after their class."""
@@ -55,9 +55,7 @@ class Node:
     def kill(self) -> None:
         """Ends all of it at once, as a power cut would."""
         while pids := self.pids():
-            for pid in pids:
-                with _gone():
-                    os.kill(pid, signal.SIGKILL)
+            kill(pids)
             self.process.wait(PATIENCE)
             time.sleep(0.01)
 
@@ -133,6 +131,16 @@ def wait_until(reached) -> None:
     while not reached():
         assert time.monotonic() < limit, "timed out"
         time.sleep(0.05)
+
+
+def kill(pids: Iterable[int]) -> None:
+    for pid in pids:
+        with _gone():
+            os.kill(pid, signal.SIGKILL)
+
+
+def alive_in_session(session: int) -> list[int]:
+    return [pid for pid in _processes() if _session(pid) == session]
 
 
 def descendants() -> set[int]:

@@ -325,6 +325,13 @@ def test_incomplete_means_are_marked_and_not_in_the_headline(store):
     assert "not to be compared" in text
 
 
+def test_there_is_no_headline_where_an_incomplete_mean_may_be_the_best(points, store):
+    record = store.record()
+    best = report.headline(points, record).best.codec
+    made = report_data.with_errors(store.made, best, "photographs-00")
+    assert report.headline(summarise(report_data.FakeStore(record, made).table(), record), record) is None
+
+
 def test_no_headline_without_random_flips():
     record = report_data.record(channels=("bsc[ber=0]",))
     points = summarise(report_data.FakeStore(record, report_data.rows(record)).table(), record)

@@ -162,6 +162,21 @@ def test_a_codec_that_cannot_encode_gives_error_rows_and_is_tried_again(tmp_path
     assert ERROR not in {row["status"] for row in mended}
 
 
+class Defective(RawCodec):
+    name = "defective"
+
+    def decode_many(self, files, upto=1.0):
+        raise RuntimeError("out of\nmemory")
+
+
+def test_a_defect_of_a_codec_costs_its_own_cells_only(tmp_path):
+    rows = studies.measured(tmp_path, made={"defective": Defective(), "raw": RawCodec()})
+    errors = {(row["codec"], row["error"]) for row in rows if row["status"] == ERROR}
+    assert errors == {("defective", "RuntimeError: out of memory")}
+    assert len(rows) == 28
+    assert len(Store(tmp_path).keys()) == 14
+
+
 def test_progress_counts_cells_and_failures(tmp_path):
     states = []
     rows = studies.measured(tmp_path, progress=states.append)

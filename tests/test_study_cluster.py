@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +11,18 @@ import pytest
 
 import flipproof
 import studies
-from cluster import PATIENCE, DyingJob, FaultyJob, NoteJob, NotingCodec, descendants, loopback, running, wait_until
+from cluster import (
+    PATIENCE,
+    DyingJob,
+    FaultyJob,
+    NoteJob,
+    NotingCodec,
+    descendants,
+    kill,
+    loopback,
+    running,
+    wait_until,
+)
 from flipproof.codec.jpeg import JpegCodec
 from flipproof.errors import MissingExtraError, SpecError, WorkerError
 from flipproof.study.plan import Trials
@@ -126,11 +135,6 @@ def measure_with_a_death(cluster, second, folder, strike):
         death.result()
     assert len(store.given) == len(set(store.given)) == len(rows)
     return but_times(rows), engine.lost
-
-
-def kill(pids):
-    for pid in pids:
-        os.kill(pid, signal.SIGKILL)
 
 
 def test_a_study_outlives_a_worker(cluster, second, expected, tmp_path):

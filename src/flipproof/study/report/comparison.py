@@ -13,7 +13,7 @@ from flipproof.study.statistics.summary import Point
 
 __all__ = ["comparison"]
 
-_TITLE = "published / measured: PSNR in dB and LPIPS over files that decode, files lost"
+_TITLE = "beside the published study: PSNR of files that decode (dB) / their LPIPS (files lost)"
 
 
 def comparison(comparisons: Sequence[Comparison]) -> list[Table | str]:

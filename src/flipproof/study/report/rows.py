@@ -64,12 +64,12 @@ ORDER BY psnr, codec, channel, picture, trial
 _DEVICES = """
 SELECT dataset, codec, list_sort(list_distinct(list(device))) AS devices, count(DISTINCT host) AS hosts,
     median(decode_batch)::DOUBLE AS batch
-FROM study WHERE status != 'error' GROUP BY dataset, codec
+FROM study WHERE status != 'error' GROUP BY dataset, codec ORDER BY dataset, codec
 """
 
 _FIRST = """
 SELECT picture, codec, channel, status, psnr, flips, error, bpp, file_bytes FROM study
-WHERE trial = 0 AND list_contains($pictures, picture)
+WHERE trial = 0 AND list_contains($pictures, picture) ORDER BY picture, codec, channel
 """
 
 _ERRORS = """

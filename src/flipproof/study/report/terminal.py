@@ -17,12 +17,15 @@ from flipproof.study.series import Series, bit_error_rate, is_clean, series_of
 if TYPE_CHECKING:
     from flipproof.study.statistics.summary import Estimate, Point
 
-__all__ = ["MARK", "MARK_NOTE", "Headline", "headline", "tables"]
+__all__ = ["MARK", "MARK_NOTE", "SUMMARY", "Headline", "headline", "tables"]
 
 MARK = "†"
 """Stands behind a mean that not every picture and file of the plan went into."""
 
 MARK_NOTE = "† not over all pictures and files of the plan: not to be compared with the others"
+
+SUMMARY = "PSNR of files that decode / of all (dB), lost files"
+"""What the cells of the tables are."""
 
 _STRESS = 1e-2
 
@@ -65,18 +68,17 @@ def headline(points: Sequence[Point], record: Record) -> Headline | None:
     Means over some of the pictures do not take part.
 
     Returns:
-        None if no bit is flipped at random, or no codec is measured whole.
+        None if no bit is flipped at random, no codec is measured whole, or one that is not may be better than all that
+        are.
     """
     rates = {channel: rate for channel in record.channels if (rate := bit_error_rate(channel))}
     if not rates or not points:
         return None
     stress = min(rates, key=lambda channel: max(rates[channel] / _STRESS, _STRESS / rates[channel]))
     own = [point for point in points if point.dataset == points[0].dataset]
-    ranked = sorted(
-        (point for point in own if point.channel == stress and _whole(point)),
-        key=lambda point: (_psnr(point), -point.failure_rate),
-    )
-    if not ranked:
+    there = [point for point in own if point.channel == stress]
+    ranked = sorted(filter(_whole, there), key=lambda point: (_psnr(point), -point.failure_rate))
+    if not ranked or any(_psnr(point) > _psnr(ranked[-1]) for point in there):
         return None
     best = ranked[-1]
     clean = next((point for point in own if point.codec == best.codec and is_clean(point.channel)), None)
@@ -87,9 +89,7 @@ def tables(points: Sequence[Point], record: Record) -> list[Table]:
     """Makes the summary for the terminal: a table for each data set and series, with one line per codec."""
     series = series_of(record.channels)
     made = [_table(points, record, dataset, part) for dataset in record.datasets for part in series]
-    made[
-        0
-    ].title = f"{record.plan.name}: mean PSNR of files that decode / of all files (dB), and lost files\n{made[0].title}"
+    made[0].title = f"{record.plan.name}: {SUMMARY}\n{made[0].title}"
     if any(not estimate.complete for point in points for estimate in _estimates(point) if estimate):
         made[-1].caption = MARK_NOTE
     return made

@@ -80,6 +80,8 @@ class RayEngine(Engine):
         MissingExtraError: Ray is not installed.
     """
 
+    isolates = True
+
     def __init__(
         self,
         address: str | None = None,

@@ -58,7 +58,7 @@ class Job(ABC):
 
     @abstractmethod
     def run(self) -> Result:
-        """Does the work; errors of flipproof become rows."""
+        """Does the work; errors become rows."""
 
     @abstractmethod
     def give_up(self, reason: str) -> Result:
@@ -85,6 +85,8 @@ class Engine(ABC):
 
     workers: int
     """Jobs that run at once."""
+    isolates: bool = False
+    """Whether a worker that dies takes no job along but its own."""
 
     @abstractmethod
     def submit(self, job: Job) -> None:
@@ -96,7 +98,6 @@ class Engine(ABC):
 
         Raises:
             WorkerError: No worker is left and none can be had.
-            Exception: What a job raised that is no error of flipproof: a defect, and no matter for a row.
         """
 
     @abstractmethod

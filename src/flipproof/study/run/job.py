@@ -30,11 +30,11 @@ __all__ = ["DecodeJob", "EncodeJob"]
 
 
 @dataclass(frozen=True, eq=False)
-class EncodeJob(Job):
-    """Encodes a picture.
+class _FileJob(Job):
+    """What is about one file of a study.
 
     Attributes:
-        subject: Which file this is about.
+        subject: Which file.
         image: The picture, (H, W, 3), uint8.
         codec: The codec.
         cells: What the file is for.
@@ -47,6 +47,36 @@ class EncodeJob(Job):
     cells: tuple[Cell, ...]
     versions: str
 
+    def blank(self, cell: Cell) -> Row:
+        """Returns the row of a cell that nothing came out of."""
+        subject = self.subject
+        return Row(
+            key=cell.key,
+            study=subject.study,
+            dataset=subject.picture.dataset,
+            picture=subject.picture.name,
+            picture_sha256=subject.picture.sha256,
+            height=subject.picture.height,
+            width=subject.picture.width,
+            codec=subject.codec.spelling,
+            codec_config=json.dumps(subject.codec.config, sort_keys=True),
+            weights=subject.codec.weights,
+            asked_bpp=subject.codec.asked_bpp,
+            channel=cell.channel,
+            trial=cell.trial,
+            seed=subject.seed,
+            channel_seed=f"{cell.seed:032x}",
+            device=device_name(self.codec),
+            host=platform.node(),
+            versions=self.versions,
+            created=time.time(),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class EncodeJob(_FileJob):
+    """Encodes a picture."""
+
     @property
     def label(self) -> str:  # noqa: D102 (inherited)
         return f"{self.subject.codec.spelling} encodes {self.subject.picture.name}"
@@ -57,34 +87,24 @@ class EncodeJob(Job):
             data = self.codec.encode(self.image)
             seconds = synchronised() - started
             return Result(file=EncodedFile(data, seconds, self.codec.split(data)))
-        except FlipproofError as error:
-            return self.give_up(str(error))
+        except Exception as error:
+            return self.give_up(_reason(error))
 
     def give_up(self, reason: str) -> Result:  # noqa: D102 (inherited)
-        return Result(tuple(replace(_blank(self, cell), error=_one_line(reason)) for cell in self.cells))
+        return Result(tuple(replace(self.blank(cell), error=_one_line(reason)) for cell in self.cells))
 
 
 @dataclass(frozen=True, eq=False)
-class DecodeJob(Job):
-    """Sends a file through some cells, and decodes and measures what arrives.
+class DecodeJob(_FileJob):
+    """Sends a file through its cells, and decodes and measures what arrives.
 
     Attributes:
-        subject: Which file this is about.
-        image: The picture, (H, W, 3), uint8.
-        codec: The codec.
-        cells: What to do.
-        versions: Of flipproof and what it stands on, JSON.
         file: The encoded file.
         metrics: Names of the metrics.
         gallery: Whether to keep the pictures of first trials.
         worst: Lowest PSNR known of each channel; pictures below it are kept.
     """
 
-    subject: Subject
-    image: RgbImage
-    codec: Codec
-    cells: tuple[Cell, ...]
-    versions: str
     file: EncodedFile
     metrics: tuple[str, ...]
     gallery: bool
@@ -98,8 +118,8 @@ class DecodeJob(Job):
         try:
             received = self.receive()
             decoded = self._decoded(received)
-        except FlipproofError as error:
-            return self.give_up(str(error))
+        except Exception as error:
+            return self.give_up(_reason(error))
         rows = tuple(self._row(cell, file, decoded) for cell, file in zip(self.cells, received, strict=True))
         return Result(rows, tuple(self._snapshots(rows, [decoded.shown[file][0] for file in received])))
 
@@ -152,7 +172,7 @@ class DecodeJob(Job):
         """Returns a row of what is known before the file is received."""
         data, split = self.file.data, self.file.split
         return replace(
-            _blank(self, cell),
+            self.blank(cell),
             file_bytes=len(data),
             bpp=8 * len(data) / (self.image.shape[0] * self.image.shape[1]),
             header_bits=split.header,
@@ -188,30 +208,9 @@ class _Decoded:
     seconds: float
 
 
-def _blank(job: EncodeJob | DecodeJob, cell: Cell) -> Row:
-    """Returns the row of a cell that nothing came out of."""
-    subject = job.subject
-    return Row(
-        key=cell.key,
-        study=subject.study,
-        dataset=subject.picture.dataset,
-        picture=subject.picture.name,
-        picture_sha256=subject.picture.sha256,
-        height=subject.picture.height,
-        width=subject.picture.width,
-        codec=subject.codec.spelling,
-        codec_config=json.dumps(subject.codec.config, sort_keys=True),
-        weights=subject.codec.weights,
-        asked_bpp=subject.codec.asked_bpp,
-        channel=cell.channel,
-        trial=cell.trial,
-        seed=subject.seed,
-        channel_seed=f"{cell.seed:032x}",
-        device=device_name(job.codec),
-        host=platform.node(),
-        versions=job.versions,
-        created=time.time(),
-    )
+def _reason(error: Exception) -> str:
+    """Says what went wrong; a defect of a codec or of a library ends its own cells, and no study of days."""
+    return str(error) if isinstance(error, FlipproofError) else f"{type(error).__name__}: {error}"
 
 
 def _randomness(seed: int) -> np.random.Generator:

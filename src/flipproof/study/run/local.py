@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 
@@ -78,14 +79,23 @@ def _outcome(job: Job, future: Future[Result]) -> Outcome:
 
 
 def _prepare(threads: int) -> None:
-    """Readies a worker: its share of threads, and Ctrl-C left to the process that started it."""
+    """Readies a worker: its share of threads, and its end left to the process that started it, by Ctrl-C or death."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[name] = str(threads)
     if "torch" in sys.modules:
         import torch
 
         torch.set_num_threads(threads)
+
+
+def _end_with_parent() -> None:
+    """Waits for the process that started this one; without it, a worker would wait for jobs for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _stop(pool: ProcessPoolExecutor) -> None:

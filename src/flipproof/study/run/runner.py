@@ -205,10 +205,12 @@ class _Round:
             self.writer.take(result, job.label)
 
     def _lost(self, job: Job, reason: str) -> None:
-        """Tries a job again with nothing beside it, which tells it from those that died of another's fault."""
+        """Tries a job again, with nothing beside it where that tells it from those that died of another's fault."""
         self.losses[job] += 1
         if self.losses[job] > MOST_LOSSES:
             self.writer.take(job.give_up(f"the worker died {self.losses[job]} times: {reason}"), job.label)
+        elif self.engine.isolates:
+            self.ready.appendleft(job)
         else:
             self.alone.append(job)
 

@@ -34,7 +34,7 @@ __all__ = ["Store", "newest"]
 MOST_PARTS = 64
 """Part-files that are put together into one when a study begins or ends."""
 
-_PART = re.compile(r"part-[0-9a-f]{32}\.parquet")
+_PART = re.compile(r"part-.*\.parquet")
 _DECISIVE = ("name", "seed", "frame")
 """What must agree for a plan to extend another's results."""
 

@@ -18,7 +18,7 @@ function lineChart(place, { lines, x, y, width, height, title }) {
     marginTop: 26,
     style: { fontFamily: "inherit", fontSize: "12.5px", background: "transparent", overflow: "visible" },
     x: { labelAnchor: "center", labelArrow: "none", ...x },
-    y: { grid: true, ticks: Math.max(3, Math.round(height / 62)), tickSize: 0, labelArrow: "none", ...y },
+    y: { grid: true, insetBottom: 8, ticks: Math.max(3, Math.round(height / 62)), tickSize: 0, labelArrow: "none", ...y },
     marks: known.flatMap(marksOf),
   });
   asPicture(chart, title);
