@@ -28,6 +28,7 @@ import time
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -167,7 +168,7 @@ def rate_of(study: Study, engine: Engine) -> float:
     while ended < 2 * engine.workers:
         ended += len(engine.collect())
     with tempfile.TemporaryDirectory() as folder:
-        return cells_of(study) / seconds_of(lambda: run(study, Store(folder), engine))
+        return cells_of(study) / seconds_of(partial(run, study, Store(folder), engine))
 
 
 def measure_overhead(cells: int) -> None:
@@ -175,12 +176,17 @@ def measure_overhead(cells: int) -> None:
     for trials, share in ((1000, 1), (1, 20)):
         study = trivial_study(cells // share, trials)
         count = cells_of(study)
-        plain = seconds_of(lambda study=study: plain_loop(study))
+        plain = seconds_of(partial(plain_loop, study))
         print(f"{count} cells, {trials * len(CHANNELS)} to a file; plain loop: {1e3 * plain / count:.3f} ms per cell")
-        for name, engine in {"serial": SerialEngine(), "local, 2 workers": LocalEngine(2, 1)}.items():
+        engines: dict[str, Callable[[], Engine]] = {
+            "serial": SerialEngine,
+            "local, 2 workers": lambda: LocalEngine(2, 1),
+            "ray, 2 workers": lambda: RayEngine(workers=2),
+        }
+        for name, make in engines.items():
             with tempfile.TemporaryDirectory() as folder:
-                took = seconds_of(lambda study=study, engine=engine, folder=folder: run(study, Store(folder), engine))
-                again = seconds_of(lambda study=study, folder=folder: run(study, Store(folder), SerialEngine()))
+                took = seconds_of(partial(run, study, Store(folder), make()))
+                again = seconds_of(partial(run, study, Store(folder), SerialEngine()))
                 size = sum(path.stat().st_size for path in Path(folder).glob("rows/*"))
             print(
                 f"  {name}: {1e3 * took / count:.3f} ms per cell, {1e3 * (took - plain) / count:.3f} ms more than the "
@@ -222,7 +228,7 @@ def measure_memory(cells: int) -> None:
 def measure_kills(kills: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         whole = Path(folder) / "whole"
-        lasted = seconds_of(lambda: finish(whole))
+        lasted = seconds_of(partial(finish, whole))
         expected = rows_of(whole)
         counts = []
         for index in range(kills):

@@ -71,12 +71,12 @@ class Cluster:
         self.head = self.start("--head", "--port=0", "--include-dashboard=false", f"--temp-dir={folder / 'ray'}")
         self.address = (folder / "ray" / "ray_current_cluster").read_text().strip()
 
-    def add(self) -> Node:
-        return self.start(f"--address={self.address}", "--dashboard-agent-listen-port=0")
+    def add(self, *options: str) -> Node:
+        return self.start(f"--address={self.address}", "--dashboard-agent-listen-port=0", *options)
 
     def start(self, *options: str) -> Node:
         log = self.folder / f"{len(self.nodes)}.log"
-        command = [sys.executable, "-c", _START, "start", *options, *_SMALL, *_PORTS, "--block"]
+        command = [sys.executable, "-c", _START, "start", *_SMALL, *_PORTS, "--block", *options]
         with log.open("wb") as output:
             process = subprocess.Popen(
                 command,
@@ -184,6 +184,16 @@ class NoteJob(Job):
 
     def give_up(self, reason):
         raise NotImplementedError
+
+
+@dataclass(frozen=True, eq=False)
+class DevicesJob(NoteJob):
+    """Answers with the threads and GPUs that it may use, and its session."""
+
+    def run(self):
+        names = ("OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES")
+        note = " ".join([*(os.environ[name] or "none" for name in names), str(os.getsid(0))])
+        return Result(file=EncodedFile(note.encode(), 0.0, Split()))
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,6 +12,7 @@ import pytest
 import studies
 from flipproof.codec.split import Split
 from flipproof.errors import StoreError
+from flipproof.study.run import writer
 from flipproof.study.store import store as module
 from flipproof.study.store.file import EncodedFile
 from flipproof.study.store.join import join
@@ -230,3 +231,14 @@ def test_studies_that_differ_do_not_join(tmp_path):
     assert renamed
     with pytest.raises(StoreError, match="picture hill"):
         join([first, Store(tmp_path / "renamed")], Store(tmp_path / "joined"))
+
+
+def test_a_long_run_puts_its_parts_together_on_the_way(tmp_path, monkeypatch):
+    expected = studies.measured(tmp_path / "few")
+    monkeypatch.setattr(writer, "FLUSH_SECONDS", 0)
+    many = studies.measured(tmp_path / "many")
+    assert len(Store(tmp_path / "many").parts()) == 4
+    monkeypatch.setattr(writer, "MERGED_PARTS", 3)
+    fewer = studies.measured(tmp_path / "fewer")
+    assert len(Store(tmp_path / "fewer").parts()) == 2
+    assert but_times(fewer) == but_times(many) == but_times(expected)

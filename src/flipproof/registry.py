@@ -110,8 +110,7 @@ def build(kind: str, spec: str, **overrides: object) -> Any:  # noqa: ANN401
     if name not in entries:
         raise UnknownNameError(kind.removesuffix("s"), name, sorted(entries))
     made: Callable[..., Any] = entries[name].load()
-    hints = get_type_hints(made)
-    known = {f.name: hints[f.name] for f in parameters(made)}
+    known = _types(made)
     given = {key: value for key, value in overrides.items() if value is not None}
     for key in [*texts, *given]:
         if key not in known:
@@ -185,6 +184,13 @@ def _split(text: str, separator: str) -> list[str]:
     if depth:
         raise SpecError(f"expected brackets that match, got {text!r}")
     return parts
+
+
+@cache
+def _types(made: Any) -> dict[str, Any]:  # noqa: ANN401 (any dataclass)
+    """Returns the types of a dataclass's parameters by name."""
+    hints = get_type_hints(made)
+    return {f.name: hints[f.name] for f in parameters(made)}
 
 
 @cache

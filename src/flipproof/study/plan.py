@@ -98,11 +98,16 @@ class Trials(BaseModel):
         if self.limit < self.least:
             raise ValueError(f"expected most of at least {self.least}, got {self.most}")
         stopping = self.until_db is not None or self.until_failures is not None
-        if self.limit > self.least and not stopping:
+        if self.stops and not stopping:
             raise ValueError("expected until_db or until_failures beside most, got neither")
         if stopping and self.limit == self.least:
             raise ValueError(f"expected most above least ({self.least}) beside until_db or until_failures, got none")
         return self
+
+    @property
+    def stops(self) -> bool:
+        """Whether a rule decides how many copies there are."""
+        return self.limit > self.least
 
     @property
     def limit(self) -> int:

@@ -49,12 +49,14 @@ class _Share:
 
     def options(self) -> dict[str, Any]:
         """Returns what Ray is to know of an actor: it restarts for ever, and its threads are its processors."""
-        threads = dict.fromkeys(_THREADS, str(max(1, int(self.cpus))))
+        variables = dict.fromkeys(_THREADS, str(max(1, int(self.cpus))))
+        if not self.gpus:  # Ray leaves all of a node's GPUs to an actor that asked for none
+            variables["CUDA_VISIBLE_DEVICES"] = ""
         return {
             "num_cpus": self.cpus,
             "num_gpus": self.gpus,
             "max_restarts": -1,
-            "runtime_env": {"env_vars": threads},
+            "runtime_env": {"env_vars": variables},
         }
 
     def fits(self, resources: Mapping[str, float]) -> int:

@@ -76,7 +76,7 @@ def run(
                 for channel in study.record.channels
             )
             _Round(study, engine, trials, Writer(store, table, total, progress)).run()
-            if wanted_trials(study.record, store.table()) == trials:
+            if not study.record.plan.trials.stops or wanted_trials(study.record, store.table()) == trials:
                 break
         store.compact()
 
@@ -107,6 +107,7 @@ class _Round:
         self.gallery = {picture.name for picture in study.pictures[: study.record.plan.gallery]}
         self.ready: deque[Job] = deque()
         self.alone: deque[Job] = deque()
+        self.quiet = False
         self.losses: Counter[Job] = Counter()
         self.outstanding = 0
         self.image: tuple[str, RgbImage] | None = None
@@ -140,10 +141,12 @@ class _Round:
         Returns:
             Whether there may be more to give.
         """
-        while self.outstanding < 2 * self.engine.workers:
+        self.quiet &= self.outstanding > 0
+        while self.outstanding < 2 * self.engine.workers and not self.quiet:
             if self.alone:
                 if self.outstanding == 0:
                     self._submit(self.alone.popleft())
+                    self.quiet = True
                 break
             while not self.ready:
                 group = next(groups, None)

@@ -35,7 +35,7 @@ def wanted_trials(record: Record, table: pa.Table) -> dict[tuple[str, str, str],
         for codec in record.measured_codecs
         for channel in record.channels
     ]
-    if rule.limit == rule.least:
+    if not rule.stops:
         return {point: record.plan.trials_of(point[2]) for point in points}
     samples = _samples(record, table)
     return {

@@ -18,6 +18,8 @@ __all__ = ["Writer"]
 
 FLUSH_SECONDS = 0.5
 FLUSH_ROWS = 4096
+MERGED_PARTS = 64
+"""Part-files after which those of this run become one: two a second would be many after a day."""
 
 
 class Writer:
@@ -38,6 +40,7 @@ class Writer:
         self.done = len(self.finished)
         self.failures = self.errors = 0
         self._rows: list[Row] = []
+        self._parts: list[str] = []
         self._flushed = time.monotonic()
         self._label = "starting"
 
@@ -63,7 +66,11 @@ class Writer:
     def flush(self) -> None:
         """Puts all rows to disk."""
         rows, self._rows = self._rows, []
-        self.store.append(rows)
+        if rows:
+            self._parts.append(self.store.append(rows))
+        if len(self._parts) >= MERGED_PARTS:
+            self.store.merge(self._parts)
+            self._parts = []
         self._flushed = time.monotonic()
         earlier = len(self.finished)
         self.report(Progress(self.done, self.total, earlier, self.failures, self.errors, self._label))

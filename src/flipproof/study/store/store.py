@@ -108,15 +108,17 @@ class Store:
         """Writes ``study.json``."""
         self.save("study.json", record.model_dump_json(indent=2).encode() + b"\n")
 
-    def append(self, rows: Sequence[Row]) -> None:
+    def append(self, rows: Sequence[Row]) -> str:
         """Adds rows as one part-file; they are on disk when this returns.
+
+        Returns:
+            Path of the part-file.
 
         Raises:
             StoreError: They could not be written; nothing that was there is lost.
         """
-        if rows:
-            metrics = sorted({name for row in rows for name in row.scores} | {"psnr"})
-            self._append_table(to_table(rows, metrics))
+        metrics = sorted({name for row in rows for name in row.scores} | {"psnr"})
+        return self._append_table(to_table(rows, metrics))
 
     def keys(self) -> set[str]:
         """Returns the keys of cells that are done; those with errors are not, they will be tried again."""
@@ -136,14 +138,18 @@ class Store:
     def compact(self) -> None:
         """Puts part-files together where they are many, and rows that another one replaces away."""
         parts = self.parts()
-        if len(parts) <= 1:
-            return
-        table = self._parts_table()
-        kept = newest(table)
-        if len(parts) > MOST_PARTS or len(kept) < len(table):
-            self._append_table(kept)
-            for part in parts:
-                self._remove(part)
+        if len(parts) > MOST_PARTS or (len(parts) > 1 and self._repeats()):
+            self.merge(parts)
+
+    def merge(self, parts: Sequence[str]) -> None:
+        """Puts part-files together; of rows with one key the better one stays.
+
+        Arguments:
+            parts: Paths as :meth:`append` and :meth:`parts` return them.
+        """
+        self._append_table(newest(self._read_parts(parts)))
+        for part in parts:
+            self._remove(part)
 
     def save_file(self, key: str, file: EncodedFile) -> None:
         """Keeps an encoded file."""
@@ -199,29 +205,37 @@ class Store:
             except FileNotFoundError:
                 return []
 
+    def _repeats(self) -> bool:
+        keys = self._parts_table(["key"])["key"].to_pylist()
+        return len(set(keys)) < len(keys)
+
     def _parts_table(self, columns: list[str] | None = None) -> pa.Table:
-        """Reads all part-files; files of other metrics have other columns, which are null where missing."""
+        return self._read_parts(self.parts(), columns)
+
+    def _read_parts(self, parts: Sequence[str], columns: list[str] | None = None) -> pa.Table:
+        """Reads part-files; those of other metrics have other columns, which are null where missing."""
         with needs_extra():
             import pyarrow as pa
             import pyarrow.parquet as pq
-        tables = []
-        for part in self.parts():
+        empty = to_table([], ["psnr"])
+        tables = [empty.select(columns) if columns else empty]
+        for part in parts:
             with self._guard():
                 data = self.filesystem.cat_file(part)
-            try:
-                tables.append(pq.read_table(io.BytesIO(data), columns=columns))
+            try:  # threads of Arrow that read sometimes bring the process down when it ends
+                tables.append(pq.read_table(io.BytesIO(data), columns=columns, use_threads=False))
             except pa.ArrowException as error:
                 raise StoreError(f"{part}: expected rows of a study ({_one_line(error)})") from error
-        if not tables:
-            return to_table([], ["psnr"]).select(columns) if columns else to_table([], ["psnr"])
         return pa.concat_tables(tables, promote_options="default")
 
-    def _append_table(self, table: pa.Table) -> None:
+    def _append_table(self, table: pa.Table) -> str:
         with needs_extra():
             import pyarrow.parquet as pq
         buffer = io.BytesIO()
         pq.write_table(table, buffer, compression="zstd")
-        self.save(f"rows/part-{uuid.uuid4().hex}.parquet", buffer.getvalue())
+        name = f"rows/part-{uuid.uuid4().hex}.parquet"
+        self.save(name, buffer.getvalue())
+        return self._at(name)
 
     def _remove(self, path: str) -> None:
         with self._guard(), suppress(FileNotFoundError):
