@@ -157,6 +157,12 @@ def test_a_folder_that_cannot_be_made_is_an_error(tmp_path):
         studies.measured(tmp_path / "file" / "study")
 
 
+def test_two_runs_do_not_share_a_folder(tmp_path):
+    with Store(tmp_path).alone(), pytest.raises(StoreError, match="another run is at work"):
+        studies.measured(tmp_path)
+    assert studies.measured(tmp_path)
+
+
 @pytest.mark.parametrize("url", ["nosuch://bucket/study", "s3://bucket/study"])
 def test_file_systems_that_are_not_there_are_errors(url):
     with pytest.raises(StoreError, match=r"nosuch|s3fs"):

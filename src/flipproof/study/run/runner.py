@@ -61,10 +61,10 @@ def run(
         extend: Whether results of another plan may be kept where both plans have them.
 
     Raises:
-        StoreError: The folder holds another study, or cannot be written.
+        StoreError: The folder holds another study, another run is at work in it, or it cannot be written.
         WorkerError: No worker is left.
     """
-    with engine:
+    with engine, store.alone():
         store.begin(study.record, extend=extend)
         while True:
             table = store.table()

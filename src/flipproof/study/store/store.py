@@ -104,6 +104,30 @@ class Store:
         self.write(record)
         self.compact()
 
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keeps other runs out of the folder, where it is on this machine; a process that dies lets go.
+
+        Raises:
+            StoreError: Another run is at work.
+        """
+        if not self.local:
+            yield
+            return
+        with needs_extra():
+            from filelock import FileLock, Timeout
+        with self._guard():
+            self.filesystem.makedirs(self.root, exist_ok=True)
+            lock = FileLock(self._at(".lock"))
+            try:
+                lock.acquire(timeout=0)
+            except Timeout as error:
+                raise StoreError(f"{self.folder}: another run is at work here; wait for its end") from error
+        try:
+            yield
+        finally:
+            lock.release()
+
     def write(self, record: Record) -> None:
         """Writes ``study.json``."""
         self.save("study.json", record.model_dump_json(indent=2).encode() + b"\n")
