@@ -371,7 +371,9 @@ def test_a_hub_switched_off_is_an_error(tmp_path):
 
 
 @pytest.mark.parametrize("location", ["../tiny", "a--b/c", "-/."])
-def test_a_hub_id_that_cannot_be(location, no_hub):
+def test_a_hub_id_that_cannot_be(location, no_hub, tmp_path, monkeypatch):
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
     with pytest.raises(WeightsError, match="cannot get"):
         load(location)
 

@@ -16,7 +16,8 @@ from flipproof.study.run import writer
 from flipproof.study.store import store as module
 from flipproof.study.store.file import EncodedFile
 from flipproof.study.store.join import join
-from flipproof.study.store.row import ERROR, Row, Score
+from flipproof.study.store.order import newest
+from flipproof.study.store.row import ERROR, Row, Score, to_table
 from flipproof.study.store.store import Store
 from studies import MILD, TINY, RawCodec, but_times
 
@@ -94,7 +95,7 @@ def test_of_rows_with_one_key_any_counts_before_an_error_and_else_the_later():
         row(1, created=2.0, flips=3),
         row(2, status=ERROR, created=1.0, flips=4),
     ]
-    table = module.newest(module.to_table(rows, ["psnr"]))
+    table = newest(to_table(rows, ["psnr"]))
     assert table["flips"].to_pylist() == [1, 3, 4]
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import re
 import zipfile
 from contextlib import suppress
 from dataclasses import replace
@@ -119,6 +120,14 @@ def test_damaged_files_are_read_or_refused(zipped, data):
     for damaged in (bytes(whole), bytes(whole[:length])):
         with suppress(WeightsError):
             read_state_dict(damaged)
+
+
+def test_a_zip_whose_directory_promises_too_much_is_refused():
+    whole = bytearray(torch_file(tensors(), True))
+    for entry in re.finditer(rb"PK\x01\x02", bytes(whole)):
+        whole[entry.start() + 20 : entry.start() + 28] = (len(whole) * 2).to_bytes(4, "little") * 2
+    with pytest.raises(WeightsError):
+        read_state_dict(bytes(whole))
 
 
 def test_other_files_are_refused():

@@ -48,6 +48,17 @@ _TYPES = {
 _MOST_BYTES = 2**32
 _RATE = re.compile(r"_ft(\d+)$")
 
+_UNREADABLE = (
+    EOFError,
+    OSError,
+    ValueError,
+    KeyError,
+    RuntimeError,
+    zipfile.BadZipFile,
+    zlib.error,
+    SafetensorError,
+)
+
 
 def checkpoint_file(weights: str | None, rate_weight: int) -> Path:
     """Returns the file of a rate.
@@ -101,7 +112,7 @@ def read_tensors(file: Path, part: str) -> Tensors:
     try:
         read = _read_safetensors if file.suffix == ".safetensors" else _read_pickled
         tensors = dict(read(file, part))
-    except (OSError, ValueError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error, SafetensorError) as error:
+    except _UNREADABLE as error:
         raise WeightsError(f"{file}: unreadable ({error})") from error
     if not tensors:
         raise WeightsError(f"{file}: expected tensors {part}..., found none")
