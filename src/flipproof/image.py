@@ -14,7 +14,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from flipproof.errors import ImageError
 
-__all__ = ["MAX_PIXELS", "MAX_SIDE", "PILLOW_ERRORS", "ImageLike", "RgbImage", "check_size", "to_rgb"]
+__all__ = ["MAX_PIXELS", "MAX_SIDE", "PILLOW_ERRORS", "ImageLike", "RgbImage", "check_size", "to_png", "to_rgb"]
 
 RgbImage: TypeAlias = NDArray[np.uint8]
 ImageLike: TypeAlias = "RgbImage | Image.Image | str | os.PathLike[str]"
@@ -108,3 +108,10 @@ def _from_high_depth(gray: NDArray[np.generic]) -> RgbImage:
     scale = 1.0 if gray.dtype.kind == "f" else 1 / 256
     levels = np.clip(np.floor(gray.astype(np.float64) * scale), 0, 255).astype(np.uint8)
     return np.repeat(levels[:, :, None], 3, axis=2)
+
+
+def to_png(image: RgbImage) -> bytes:
+    """Writes a picture (H, W, 3) of uint8 as the bytes of a PNG file."""
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "PNG")
+    return buffer.getvalue()

@@ -139,9 +139,6 @@ class RayEngine(Engine):
         if self._joined:
             _leave(self._ray)
 
-    def describe(self) -> Mapping[str, str]:  # noqa: D102 (inherited)
-        return {**super().describe(), "ray": self._ray.__version__}
-
     def _room(self, share: _Share) -> int:
         nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
         room = sum(map(share.fits, nodes))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -103,10 +102,6 @@ class Engine(ABC):
     @abstractmethod
     def close(self) -> None:
         """Stops at once; jobs that are not done are left."""
-
-    def describe(self) -> Mapping[str, str]:
-        """Returns what an engine says about itself, for the record of a run."""
-        return {"engine": type(self).__name__, "workers": str(self.workers)}
 
     def __enter__(self) -> Self:
         return self

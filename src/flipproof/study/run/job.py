@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import io
 import json
 import platform
 import time
@@ -11,14 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
-from PIL import Image
 
 from flipproof import registry
 from flipproof.channel.judge import GRAY, PictureJudge
 from flipproof.clock import device_name, synchronised
 from flipproof.codec.base import Codec
 from flipproof.errors import FlipproofError, ImageError
-from flipproof.image import RgbImage
+from flipproof.image import RgbImage, to_png
 from flipproof.received import File, hard
 from flipproof.result import DecodeResult, Status
 from flipproof.study.run.cell import Cell, Subject
@@ -190,12 +188,12 @@ class DecodeJob(_FileJob):
             if image is None:
                 continue
             if self.gallery and row.trial == 0:
-                kept.append(Snapshot(row, _png(image), first=True))
+                kept.append(Snapshot(row, to_png(image), first=True))
             value = row.scores["psnr"].all_files or 0.0
             known = worst[row.channel][0] if row.channel in worst else self.worst.get(row.channel, np.inf)
             if value < known:
                 worst[row.channel] = (value, row, image)
-        return kept + [Snapshot(row, _png(image), first=False) for _, row, image in worst.values()]
+        return kept + [Snapshot(row, to_png(image), first=False) for _, row, image in worst.values()]
 
 
 @dataclass(frozen=True)
@@ -244,12 +242,6 @@ def _wrong_bits(sent: bytes, received: bytes) -> int:
     common = min(len(sent), len(received))
     differing = np.frombuffer(sent[:common], np.uint8) ^ np.frombuffer(received[:common], np.uint8)
     return int(np.bitwise_count(differing).sum(dtype=np.int64)) + 8 * abs(len(sent) - len(received))
-
-
-def _png(image: RgbImage) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 def _one_line(text: str) -> str:

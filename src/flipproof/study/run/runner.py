@@ -6,17 +6,15 @@ on disk at most half a second after the job that made them ended; what a killed 
 
 from __future__ import annotations
 
-import io
 import json
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
-from PIL import Image
 
 from flipproof.errors import FlipproofError
-from flipproof.image import RgbImage
+from flipproof.image import RgbImage, to_png
 from flipproof.study.dataset.picture import Picture
 from flipproof.study.run.cell import Cell, Subject, cells
 from flipproof.study.run.engine import Engine, Job, Outcome
@@ -176,7 +174,7 @@ class _Round:
         if self.image is None or self.image[0] != picture.name:
             self.image = (picture.name, picture.load())
             if picture.name in self.gallery:
-                self.writer.store.save_original(picture.name, _png(self.image[1]))
+                self.writer.store.save_original(picture.name, to_png(self.image[1]))
         return self.image[1]
 
     def _decodes(self, job: EncodeJob, file: EncodedFile) -> list[Job]:
@@ -216,9 +214,3 @@ class _Round:
             self.ready.appendleft(job)
         else:
             self.alone.append(job)
-
-
-def _png(image: RgbImage) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "PNG")
-    return buffer.getvalue()
