@@ -186,7 +186,7 @@ def notes(outcomes):
 def test_every_job_comes_back_once(cluster):
     submitted = jobs(20)
     with RayEngine(cluster.address) as engine:
-        assert engine.workers in (1, 2)  # a node that died a moment ago may count yet
+        assert engine.workers >= 1  # nodes that died a moment ago may count yet
         ended = outcomes_of(engine, submitted)
         assert engine.collect() == []
     assert {id(outcome.job) for outcome in ended} == {id(job) for job in submitted}

@@ -8,10 +8,10 @@ may come and go while a study runs, and actors that find no room hold nothing up
 
 from __future__ import annotations
 
+import copy
 import logging
 import math
 import os
-import pickle
 import platform
 import socket
 import time
@@ -171,8 +171,7 @@ class RayEngine(Engine):
         """Gives each idle worker one job, so that it is known whose job is lost with it."""
         while self._waiting and self._idle:
             index, job = self._idle.popleft(), self._waiting.popleft()
-            # Ray would hand over arrays as read-only views of shared memory; codecs may write to their own.
-            reference = self._actors[index].run.remote(self._ray.cloudpickle.dumps(job))
+            reference = self._actors[index].run.remote(job)
             self._running[reference] = (index, job)
 
     def _ended(self) -> list[Any]:
@@ -216,16 +215,14 @@ class _Worker:
         """Returns the version of flipproof here, and the name of the machine."""
         return __version__, platform.node()
 
-    def run(self, job: bytes) -> Result:
-        """Runs a pickled job."""
-        work: Job = pickle.loads(job)
-        return work.run()
+    def run(self, job: Job) -> Result:
+        """Runs a copy of a job: Ray hands over arrays as read-only views, and codecs may write to their own."""
+        return copy.deepcopy(job).run()
 
 
 def _import_ray() -> ModuleType:
     try:
         import ray
-        import ray.cloudpickle
         import ray.exceptions
     except ModuleNotFoundError as error:
         raise MissingExtraError("ray", "cluster") from error
