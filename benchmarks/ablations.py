@@ -1,4 +1,4 @@
-"""What each choice of the family is worth: steps, budgets, track sizes, codebooks, precision and reconstructions.
+"""What each choice of the family is worth: steps, budgets, windows, tracks, codebooks, precision, reconstructions.
 
 Damaged copies of five Kodak crops per codec, PSNR over all files, as in damage.py; then, for undamaged files, PSNR and
 LPIPS (AlexNet) of both reconstructions, where its weights are there (flipproof weights fetch lpips).
@@ -13,11 +13,10 @@ from typing import ClassVar
 import numpy as np
 
 from flipproof import registry
-from flipproof.chain import Proposal
 from flipproof.codec.base import Codec
 from flipproof.codec.rcc import ChainCodec
+from flipproof.codec.spending import TrackSpending
 from flipproof.codec.tracks import TracksCodec
-from flipproof.codec.tracks_draft import Draft, TrackStep
 from flipproof.metric.lpips import Lpips
 from flipproof.metric.psnr import psnr
 from flipproof.study.dataset import bundled as photos
@@ -26,22 +25,27 @@ from tables import add_options, measure, names, show
 STEPS = (8, 16, 30, 60)
 
 
-@dataclass
-class ConstantDraft(Draft):
+@dataclass(frozen=True)
+class ConstantSpending(TrackSpending):
     """Spends the same number of tracks on every step."""
 
-    constant: ClassVar[int] = 128
+    tracks: int = 128
 
-    def wish(self, proposal: Proposal, energy: float) -> TrackStep:
-        """Returns a step of the constant number of tracks."""
-        return self.with_tracks(proposal, self.constant)
+    def amount(self, size: int, gain: float) -> float:
+        """Returns the constant number of tracks."""
+        return self.tracks
 
 
 @dataclass(frozen=True)
 class ConstantTracks(TracksCodec):
     """Tracks with a constant budget; any tracks decoder reads its files."""
 
-    draft_type: ClassVar[type[Draft]] = ConstantDraft
+    tracks: ClassVar[int] = 128
+
+    @classmethod
+    def spending(cls, longest: int) -> ConstantSpending:
+        """Returns what every step spends."""
+        return ConstantSpending(longest, tracks=cls.tracks)
 
 
 def main() -> None:
@@ -57,18 +61,18 @@ def main() -> None:
 
 
 def _codecs(bpp: float) -> dict[str, Codec]:
-    spellings = [f"tracks[steps_per_octave={s}]" for s in (1, 2, 3, 5, 7)]
+    spellings = [f"{name}[steps_per_octave={s}]" for name in ("trellis", "tracks") for s in (1, 2, 3, 5, 7)]
+    spellings += [f"trellis[window={w}]" for w in (6, 8, 10, 12)]
     spellings += [f"tracks[track_bits={b}]" for b in (4, 6, 8, 10)]
     spellings += [f"{name}[steps={t}]" for name in ("robust-turbo-ddcm", "robust-diffc") for t in STEPS]
-    spellings += ["tracks[precision=bfloat16]"]
+    spellings += ["trellis[precision=bfloat16]", "tracks[precision=bfloat16]"]
     codecs = {spelling: registry.codec(spelling, bpp=bpp) for spelling in spellings}
     constant = {f"tracks[every_step={m}]": _constant(bpp, m) for m in (32, 64, 128, 256)}
     return codecs | constant
 
 
 def _constant(bpp: float, tracks: int) -> TracksCodec:
-    draft = type("Constant", (ConstantDraft,), {"constant": tracks})
-    return type("ConstantTracks", (ConstantTracks,), {"draft_type": draft})(bpp=bpp)
+    return type("ConstantTracks", (ConstantTracks,), {"tracks": tracks})(bpp=bpp)
 
 
 def _reconstructions(options: argparse.Namespace) -> None:
@@ -76,7 +80,7 @@ def _reconstructions(options: argparse.Namespace) -> None:
     crops = [photos.centre_crop(pictures[name], options.crop) for name in names(options)]
     distance = Lpips.load("alex")
     print("\n| codec | reconstruction | PSNR | LPIPS (Alex) |\n|---|---|---|---|")
-    for name in ("tracks", "robust-turbo-ddcm", "robust-diffc"):
+    for name in ("trellis", "tracks", "robust-turbo-ddcm", "robust-diffc"):
         codec = registry.codec(name, bpp=options.bpp)
         files = [codec.encode(crop) for crop in crops]
         for kind in ("mse", "sharp"):

@@ -86,7 +86,7 @@ def counting() -> Iterator[Calls]:
     calls, evaluate = Calls(), SmallPrior._evaluate
 
     def counted(self: SmallPrior, y: object, sigma: float, refine: float) -> object:
-        calls.pixels += y.shape[0] * y.shape[2] * y.shape[3]
+        calls.pixels += y.shape[0] * y.shape[2] * y.shape[3] * (4 if refine else 1)
         return evaluate(self, y, sigma, refine)
 
     with mock.patch.object(SmallPrior, "_evaluate", counted):

@@ -16,7 +16,7 @@ import csv
 import io
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
 from time import perf_counter
 from typing import get_args, get_type_hints
@@ -30,7 +30,6 @@ from flipproof.metric.psnr import psnr
 from flipproof.metric.ssimulacra2 import ssimulacra2
 from flipproof.study.dataset import bundled as photos
 from flipproof.study.report.figures import save_png
-from flipproof.study.store import to_csv
 from rate_tables import Point, draw, show
 from tables import names
 
@@ -55,12 +54,15 @@ class Folder:
     def open(self) -> None:
         """Makes the file, or drops the line of it that was cut off."""
         self.path.mkdir(parents=True, exist_ok=True)
-        self._file.write_text(to_csv(self.points(), Point), encoding="utf-8", newline="")
+        points = self.points()
+        with self._file.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerows([[each.name for each in fields(Point)], *map(astuple, points)])
 
     def append(self, point: Point) -> None:
         """Adds a point; it is on disk when this returns."""
         with self._file.open("a", encoding="utf-8", newline="") as file:
-            file.write(to_csv([point], Point).partition("\n")[2])
+            csv.writer(file, lineterminator="\n").writerow(astuple(point))
 
     @property
     def _file(self) -> Path:

@@ -7,6 +7,9 @@ Bits are those of the package's protocols. "fractional tracks" splits all K = n 
 index costing log2(K / M) bits: a limit, not a format. DDCM has K = 8192 and C = 3; DiffC simulates a channel of the KL
 in the column M. The expected values are those the design was based on, themselves averages over a few residuals; a
 single residual scatters by 0.04 at M = 10. The script fails if a difference exceeds the margin.
+
+A second table has the trellis, whose bits are not few: the share of the rate-distortion bound n (1 - 2^(-2T/n)) that T
+bits capture, for windows of several widths and several numbers of samples to a bit.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ import math
 import sys
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -27,12 +31,14 @@ from flipproof.protocol.independent import IndependentProtocol
 from flipproof.protocol.lexicographic import LexicographicProtocol
 from flipproof.protocol.pursuit import PursuitProtocol
 from flipproof.protocol.tracks import TracksProtocol
+from flipproof.protocol.trellis import TrellisProtocol
 from flipproof.schedule import Level
 from flipproof.seeds import generator
 from flipproof.selection.base import Steering
 from flipproof.selection.diffc import select_diffc
 from flipproof.selection.pursuit import select_pursuit
 from flipproof.selection.tracks import select_tracks, track_bits
+from flipproof.selection.trellis import select_trellis
 from flipproof.selection.turbo import select_turbo
 
 ATOMS = 16384
@@ -40,6 +46,8 @@ COUNTS = (10, 30, 100, 300)
 PURSUIT_ATOMS, PURSUIT_BITS, PURSUIT_COUNTS = 8192, 3, (1, 2, 8)
 KL_CODES = (53, 67, 80)
 """About 100, 330 and 1024 bits, in eighth octaves."""
+WINDOWS = (6, 8, 10, 12)
+SAMPLES_PER_BIT = (3, 8, 32, 100)
 EXPECTED = {
     "rank": ((129, 0.758), (343, 0.718), (975, 0.684), (2455, 0.643)),
     "independent": ((150, 0.652), (450, 0.548), (1500, 0.445), (4500, 0.351)),
@@ -76,7 +84,16 @@ def main() -> None:
     parser.add_argument("--residuals", type=int, default=1000, help="random residuals to average over (1000)")
     parser.add_argument("--margin", type=float, default=0.02, help="largest difference in efficiency (0.02)")
     parser.add_argument("--codebook", choices=KINDS, default=KINDS[0], help=f"kind of codebook ({KINDS[0]})")
+    parser.add_argument("--part", choices=("atoms", "trellis"), help="one table only")
     options = parser.parse_args()
+    missed = 0 if options.part == "trellis" else atoms(options)
+    if options.part != "atoms":
+        trellises(max(1, options.residuals // 50))
+    sys.exit(1 if missed else 0)
+
+
+def atoms(options: argparse.Namespace) -> int:
+    """Prints the table of selections of atoms; returns the number of rows that are not as expected."""
     lines = [line for index in range(len(COUNTS)) for line in measure(index, options.residuals, options.codebook)]
     lines += [pursuit(count, options.residuals, options.codebook) for count in PURSUIT_COUNTS]
     lines += [line for code in KL_CODES for line in channel(code, options.residuals, options.codebook)]
@@ -85,7 +102,27 @@ def main() -> None:
     print("\n".join(map(str, lines)))
     missed = sum(line.misses(options.margin) for line in lines)
     print(f"\n{options.residuals} residuals; {missed} rows differ by more than {options.margin:g}.")
-    sys.exit(1 if missed else 0)
+    return missed
+
+
+def trellises(residuals: int) -> None:
+    """Prints the table of the trellis, averaged over random residuals."""
+    print("\n| samples per bit | " + " | ".join(f"window {window}" for window in WINDOWS) + " |")
+    print("|---" * (len(WINDOWS) + 1) + "|")
+    for ratio in SAMPLES_PER_BIT:
+        shares = [trellis(ATOMS // ratio, window, residuals) for window in WINDOWS]
+        print(f"| {ratio} | " + " | ".join(f"{share:.3f}" for share in shares) + " |", flush=True)
+    print(f"\n{residuals} residuals.")
+
+
+def trellis(bits: int, window: int, residuals: int) -> float:
+    """Returns the captured share of the bound."""
+    protocol, energy = TrellisProtocol(ATOMS, bits, window), 0.0
+    for trial in range(residuals):
+        codebook, residual = make_codebook("rotated", ATOMS, ATOMS, trial), residual_of(trial)
+        found = select_trellis(codebook.analyse(residual)[0], protocol.blocks)
+        energy += captured(codebook, protocol.read(found[None], np.ones(bits, np.bool_)), residual)
+    return energy / residuals / (ATOMS * (1 - 4 ** (-bits / ATOMS)))
 
 
 def measure(index: int, residuals: int, kind: str) -> list[Line]:

@@ -25,7 +25,6 @@ from flipproof.protocol.base import SelectionProtocol
 from flipproof.received import Received, hard
 from flipproof.result import Status
 from flipproof.selection.base import Selection
-from flipproof.selection.diffc import Seeds
 
 
 def check_codec(codec: Codec, picture: NDArray[np.uint8], least_db: float) -> None:
@@ -131,7 +130,7 @@ def _signs(protocol: SelectionProtocol, bits: NDArray[np.uint8]) -> int:
     """Counts the bits of a step that can be flipped without another atom coming in."""
     flipped = np.vstack([bits, bits ^ np.eye(len(bits), dtype=np.uint8)])
     read: Any = protocol.read(flipped, np.ones(len(bits), bool))
-    atoms = read.seeds if isinstance(read, Seeds) else read.atoms
+    atoms = next(getattr(read, name) for name in ("atoms", "seeds", "chosen") if hasattr(read, name))
     return int((atoms[1:] == atoms[0]).all(dim=1).sum())
 
 

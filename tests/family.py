@@ -17,12 +17,14 @@ from flipproof.codec.diffc import DiffC, RobustDiffC
 from flipproof.codec.rcc import ChainCodec
 from flipproof.codec.script import Script, Step
 from flipproof.codec.tracks import TracksCodec
+from flipproof.codec.trellis import TrellisCodec
 from flipproof.codec.turbo import HybridTurboDDCM, RobustTurboDDCM, TurboDDCM
 from flipproof.container import packed_size, unpack
 from flipproof.prior.base import PIXELS, Prior, Space
 from flipproof.selection.base import Steering
 
 SMALL = (
+    TrellisCodec(bpp=0.6),
     TracksCodec(bpp=0.6),
     TurboDDCM(bpp=0.6, steps=8, free_steps=2, atoms=256, grid=4),
     RobustTurboDDCM(bpp=0.8, steps=8, free_steps=2, atoms=256, grid=4),
@@ -33,7 +35,7 @@ SMALL = (
 )
 """For pictures of a few thousand pixels."""
 NAMES = [codec.name for codec in SMALL]
-KINDS = (SMALL[0], SMALL[2], SMALL[4], SMALL[6])
+KINDS = (SMALL[0], SMALL[1], SMALL[3], SMALL[5], SMALL[7])
 """One of every way to select; the others only write the same choices in another way."""
 
 

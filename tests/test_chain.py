@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from flipproof.chain import Move, drive, haar_detail, haar_merge, walk
-from flipproof.codec.tracks_draft import _path
+from flipproof.codec.draft import _path
 from flipproof.prior.base import Prior
-from flipproof.reconstruction import posterior_mean, sharp
+from flipproof.reconstruction import posterior_mean
 from flipproof.schedule import (
     TURBO_TIMESTEPS,
     GrownSchedule,
@@ -89,13 +89,12 @@ def test_a_chain_carries_exactly_the_noise_it_claims(schedule):
     assert [p.index for p in seen] == list(range(8))
 
 
-@pytest.mark.parametrize("reconstruct", [posterior_mean, sharp])
-def test_a_perfect_prior_gives_the_picture_at_any_end(reconstruct):
+def test_a_perfect_prior_gives_the_picture_at_any_end():
     x = torch.rand(1, 3, 32, 32)
     for steps in range(1, 12):
         _, choose = answers(None, torch.Generator().manual_seed(1), steps)
         y, level = drive(walk(Perfect(x), GrownSchedule(4, 2 * 0.5, 0.5, 1), (2, 32, 32)), choose)
-        picture = reconstruct(Perfect(x), y, level)
+        picture = posterior_mean(Perfect(x), y, level)
         assert torch.allclose(picture, x.expand(2, -1, -1, -1), atol=1e-5)
 
 

@@ -80,7 +80,7 @@ def test_info_counts_every_bit(run, png, tmp_path):
     code, text, _ = run("info", tmp_path / "a.flip")
     assert code == 0
     assert "128x96" in text
-    assert "TracksProtocol" in text
+    assert "TrellisProtocol" in text
     cells = [[cell.strip() for cell in line.split("│")[1:-1]] for line in text.splitlines() if "│" in line]
     *parts, described, whole, repaired = [(row[0], int(row[1])) for row in cells if len(row) == 2]
     assert described[0].startswith("file as described")
@@ -145,7 +145,7 @@ def test_a_codec_says_which_options_are_not_its_own(run, png, tmp_path):
 def test_lists(run):
     code, text, _ = run("codecs")
     assert code == 0
-    assert all(name in text for name in ("jpeg", "tracks", "turbo-ddcm", "robust-turbo-ddcm"))
+    assert all(name in text for name in ("jpeg", "trellis", "tracks", "turbo-ddcm", "robust-turbo-ddcm"))
     code, text, _ = run("channels")
     assert code == 0
     assert all(name in text for name in ("bsc", "gilbert-elliott", "packet-loss", "rayleigh", "targeted", "snr=4.0"))
@@ -159,7 +159,7 @@ def test_lists(run):
         (("encode", "none.png", "a.flip"), "cannot read none.png: No such file"),
         (("encode", "PNG", "no/such/a.flip"), "no/such/a.flip: No such file"),
         (("encode", "PNG", "a.flip", "--codec", "nope"), "unknown codec 'nope'"),
-        (("encode", "PNG", "a.flip", "--codec", "tracks[x=1]"), "no parameter 'x'"),
+        (("encode", "PNG", "a.flip", "--codec", "trellis[x=1]"), "no parameter 'x'"),
         (("encode", "PNG", "a.flip", "--bpp", "0"), "expected bpp above 0"),
         (("encode", "PNG", "a.flip", "--bpp", "0.001"), "expected at least"),
         (("encode", "PNG", "a.flip", "--bpp", "x"), "--bpp"),
@@ -168,7 +168,7 @@ def test_lists(run):
         (("encode", "PNG", "a.flip", "--psnr", "90", "--codec", "jpeg"), "expected a codec that reaches 90 dB"),
         (("encode", "PNG", "a.flip", "--priority", "none.png"), "cannot read none.png: No such file"),
         (("encode", "PNG", "a.flip", "--priority", "SMALL"), "expected a priority map of (96, 128), got (4, 5)"),
-        (("encode", "PNG", "a.flip", "--prior", "large"), "unknown prior 'large'; known: small, diffusers:"),
+        (("encode", "PNG", "a.flip", "--prior", "large"), "unknown prior 'large'; known: small, "),
         (("encode", "PNG", "a.flip", "--prior", "diffusers:/nowhere/model"), "no such directory"),
         (("encode", "PNG", "a.flip", "--device", "abacus"), "expected a device"),
         (("encode", "PNG", "a.flip", "--precision", "int8"), "expected precision one of float32"),
@@ -176,7 +176,7 @@ def test_lists(run):
         (("decode", "FLIP", "a.png", "--upto", "nan"), "--upto"),
         (("decode", "FLIP", "a.png", "--reconstruction", "best"), "expected reconstruction one of none, mse, sharp"),
         (("decode", "FLIP", "a.png", "--prior", "diffusers:/nowhere/model"), "no such directory"),
-        (("decode", "FLIP", "a.png", "--codec", "diffc"), "expected a file of diffc, got one of tracks"),
+        (("decode", "FLIP", "a.png", "--codec", "diffc"), "expected a file of diffc, got one of trellis"),
         (("encode", "PNG"), "Missing argument"),
         (("decode", "PNG", "a.png"), "expected a .flip file"),
         (("decode", "none.flip", "a.png"), "none.flip: No such file"),
@@ -188,7 +188,7 @@ def test_lists(run):
         (("corrupt", "PNG", "a", "--channel", "bsc[ber=2]"), "bsc: expected ber from 0 to 1, got 2"),
         (("corrupt", "PNG", "a", "--channel", "targeted"), "needs a judge"),
         (("encode", "PNG", "a.flip", "--codec", "tracks[device=nowhere]"), "expected a device"),
-        (("train", "small", "--data", ".", "--patch", "33"), "multiple of 16"),
+        (("train", "hyperprior", "--data", ".", "--patch", "33"), "multiple of 64"),
         (("train", "small", "--data", "."), "expected index.tsv"),
         (("nonsense",), "No such command"),
         (("study", "run", "nope"), "nope"),

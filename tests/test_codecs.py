@@ -19,6 +19,7 @@ from flipproof.codec.diffc import DiffC, RobustDiffC
 from flipproof.codec.jpeg import JpegCodec
 from flipproof.codec.script import Common, write_common
 from flipproof.codec.tracks import TracksCodec
+from flipproof.codec.trellis import TrellisCodec
 from flipproof.codec.turbo import HybridTurboDDCM, RobustTurboDDCM, TurboDDCM
 from flipproof.container import pack, packed_size, unpack
 from flipproof.errors import DecodeError, RateError, SpecError, UnknownNameError
@@ -29,8 +30,10 @@ from flipproof.protection.plan import UNPROTECTED
 from flipproof.received import Received
 from flipproof.result import Status
 
-CHAINS = [TracksCodec, TurboDDCM, RobustTurboDDCM, HybridTurboDDCM, DDCM, DiffC, RobustDiffC]
+CHAINS = [TrellisCodec, TracksCodec, TurboDDCM, RobustTurboDDCM, HybridTurboDDCM, DDCM, DiffC, RobustDiffC]
 SMALL = [
+    (TrellisCodec(bpp=0.6), 23),
+    (TrellisCodec(bpp=0.6, steps_per_octave=1, window=4, threshold=1.0, protect="none"), 20),
     (TracksCodec(bpp=0.6), 23),
     (TracksCodec(bpp=0.6, steps_per_octave=1, track_bits=4, threshold=1.0, protect="none"), 20),
     (TracksCodec(bpp=0.6, reconstruction="sharp", precision="bfloat16"), 18),
@@ -76,9 +79,10 @@ def test_tracks_of_gaussian_atoms_do_as_well_as_rotated_ones():
 
 
 @pytest.mark.parametrize("bpp", [0.15, 0.4, 1.0, 2.0])
-def test_tracks_hits_the_rate_within_one_percent(bpp):
+@pytest.mark.parametrize("kind", [TrellisCodec, TracksCodec])
+def test_files_have_the_rate_within_one_percent(kind, bpp):
     picture = photograph(128, 192)
-    size = len(TracksCodec(bpp=bpp).encode(picture))
+    size = len(kind(bpp=bpp).encode(picture))
     assert 0.99 * bpp <= 8 * size / (128 * 192) <= bpp
 
 
@@ -93,6 +97,9 @@ def test_other_codecs_stay_at_or_below_the_rate(codec):
 @pytest.mark.parametrize(
     ("codec", "size"),
     [
+        (TrellisCodec(bpp=3.0, steps_per_octave=7), (96, 96)),
+        (TrellisCodec(bpp=1.0, window=12, protect="none"), (64, 64)),
+        (TrellisCodec(bpp=1.0, window=2), (96, 96)),
         (TracksCodec(bpp=3.0, steps_per_octave=7), (96, 96)),
         (TracksCodec(bpp=1.5, protect="uniform[t=28]"), (96, 96)),
         (TracksCodec(bpp=0.4, protect="uep[ber=0.03]"), (64, 64)),
@@ -360,6 +367,10 @@ def test_file_size_is_as_described(photo):
         ("tracks[reconstruction=best]", SpecError, "expected reconstruction one of none, mse, sharp, got best"),
         ("hybrid-turbo-ddcm[alone=-1]", SpecError, "from 0 to 4096"),
         ("tracks[track_bits=16]", SpecError, "from 0 to 15"),
+        ("trellis[window=1]", SpecError, "expected window from 2 to 15, got 1"),
+        ("trellis[window=16]", SpecError, "expected window from 2 to 15, got 16"),
+        ("trellis[codebook=gaussian]", SpecError, "expected codebook rotated, got gaussian"),
+        ("trellis[track_bits=8]", SpecError, "no parameter 'track_bits'"),
         ("turbo-ddcm[free_steps=29]", SpecError, "steps - 2"),
         ("turbo-ddcm[grid=3]", SpecError, "power of two"),
         ("jpeg[quality=0]", SpecError, "from 1 to 95"),

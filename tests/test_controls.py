@@ -170,7 +170,7 @@ def test_what_does_not_matter_at_all_may_be_anything(codec, picture, region):
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-@pytest.mark.parametrize("codec", ["tracks", "ddcm[steps=3,atoms=4,count=1]"])
+@pytest.mark.parametrize("codec", ["trellis", "tracks", "ddcm[steps=3,atoms=4,count=1]"])
 def test_a_map_that_is_none(codec, weights, text, picture):
     with pytest.raises(ImageError, match=text):
         flipproof.encode(picture, codec, priority=weights)
@@ -269,7 +269,8 @@ def test_parameters_of_a_decoder_that_there_are_not(picture):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_chain_codec_has_the_same_controls(name):
-    codec = registry.codec(name, prior="small", codebook="gaussian", reconstruction="sharp", precision="float16")
+    kind = "rotated" if name == "trellis" else "gaussian"
+    codec = registry.codec(name, prior="small", codebook=kind, reconstruction="sharp", precision="float16")
     assert isinstance(codec, ChainCodec)
     assert isinstance(codec.denoiser, SmallPrior)
     assert registry.codec(str(codec)) == codec

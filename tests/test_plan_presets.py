@@ -75,7 +75,7 @@ def test_the_demo_needs_nothing_from_elsewhere():
     assert plan.pictures == ("bundled",)
     assert plan.metrics == ("psnr",)
     assert list(plan.all_codecs()) == [
-        "tracks[bpp=0.25]",
+        "trellis[bpp=0.25]",
         "robust-turbo-ddcm[bpp=0.25]",
         "turbo-ddcm[bpp=0.25]",
         "jpeg[bpp=0.5]",
@@ -91,7 +91,7 @@ def test_the_paper_is_measured_as_its_authors_did():
     assert plan.all_channels() == tuple(str(registry.channel(f"bsc[ber={rate}]")) for rate in PUBLISHED_RATES)
     names = [codec.name for codec in plan.all_codecs().values()]
     assert set(names) == {
-        "jpeg", "bpg", "ms-illm", "stablecodec", "diffc", "ddcm", "turbo-ddcm", "robust-turbo-ddcm", "tracks",
+        "jpeg", "bpg", "ms-illm", "stablecodec", "diffc", "ddcm", "turbo-ddcm", "robust-turbo-ddcm", "trellis",
     }  # fmt: skip
     large = [codec for codec in plan.all_codecs().values() if "stable-diffusion" in str(codec)]
     settings = {codec.name: codec.get_config() for codec in large}
@@ -111,7 +111,7 @@ def test_codes_are_compared_at_equal_rates():
         codec.replace("bpp=0.5", "").replace(",]", "]").removesuffix("[]") for codec in codecs if "+fec" not in codec
     ]
     behind = {codec.partition("+fec")[0] for codec in codecs if "+fec" in codec}
-    assert set(bare) - {"tracks"} == behind
+    assert set(bare) - {"trellis"} == behind
     assert {codec.partition("+fec[")[2].partition(",bpp")[0] for codec in codecs if "+fec" in codec} == {
         "bch,t=8,m=10",
         "bch,t=24,m=10",

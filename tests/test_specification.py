@@ -40,6 +40,9 @@ KIND_BIT, FIRST_OF_CODEC, LEADING_OF_COUNT = 93, 94, 123
 """Places of the kind of codebook, of the first bit of the codec's own fields, and of 256 in the atoms per step M."""
 
 FRESH = [
+    "trellis[bpp=5,protect=uniform[t=28],window=2]",
+    "trellis[bpp=2.5,threshold=0.25,steps_per_octave=1,window=12,protect=none]",
+    "trellis[bpp=12,window=7,protect=none]",
     "tracks[bpp=5,protect=uniform[t=28],track_bits=3]",
     "tracks[bpp=3,threshold=0.25,steps_per_octave=1,codebook=gaussian,protect=none]",
     "ddcm[count=4,atoms=64,steps=5,grid=4,codebook=gaussian,coefficient_bits=2]",
@@ -106,8 +109,9 @@ def test_fresh_files_decode_as_specified(spec):
         check_agreement(received)
 
 
-def test_files_at_the_edge_of_repair_decode_as_specified():
-    data = registry.codec("tracks[bpp=6,protect=uniform[t=40]]").encode(photograph(19, 26))
+@pytest.mark.parametrize("name", ["trellis", "tracks"])
+def test_files_at_the_edge_of_repair_decode_as_specified(name):
+    data = registry.codec(f"{name}[bpp=6,protect=uniform[t=40]]").encode(photograph(19, 26))
     rng = np.random.default_rng(2)
     for _ in range(2):
         check_agreement(BinarySymmetricChannel(0.05).corrupt(data, rng))

@@ -1,23 +1,35 @@
+"""The training program of the small prior."""
+
 from __future__ import annotations
 
 import io
 import json
 import tarfile
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from typer.testing import CliRunner
 
 from conftest import photograph
-from flipproof.errors import ImageError, WeightsError
+from flipproof.errors import ImageError, SpecError, WeightsError
 from flipproof.prior.small import SmallPrior
 from flipproof.prior.unet import UNet
+from flipproof.train import small as program
+from flipproof.train.checkpoint import write_tensors
+from flipproof.train.cli import _network, app
 from flipproof.train.data import PhotoSet
-from flipproof.train.loop import Recipe, Trainer, train
+from flipproof.train.loop import CHECKPOINT, train
+from flipproof.train.pyramid import Pyramid
+from flipproof.train.small import PoolPlan, Recipe, SmallTrainer
 from flipproof.train.yardstick import SIGMAS, yardstick
+from training import clock  # noqa: F401 (a fixture)
 
-RECIPE = Recipe(steps=4, batch=2, patch=32, warmup=2)
+POOLS = (PoolPlan((1, 2), size=32, count=3, odds=0.6), PoolPlan((2, 4), size=16, count=4, odds=0.4))
+RECIPE = Recipe(replace(program.PACE, seconds=4, warmup=2), POOLS)
 
 
 @pytest.fixture
@@ -36,54 +48,26 @@ def folder(tmp_path):
     return tmp_path
 
 
-def fresh():
-    torch.manual_seed(0)
-    return Trainer(RECIPE, UNet(), "cpu")
+@pytest.fixture
+def photos():
+    return PhotoSet(((photograph(70, 80),), (photograph(90, 70, 1),)))
+
+
+def network(seed=0):
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return UNet((4, 6), (1, 1), (1,), embedding=8)
+
+
+def fresh(photos, recipe=RECIPE, seed=0):
+    return SmallTrainer(recipe, network(seed), photos)
 
 
 def test_photographs_are_grouped_by_origin(folder):
-    photos = PhotoSet.load(folder)
-    assert sorted(len(group) for group in photos.groups) == [1, 2]
-    patches = photos.patches(5, 32, np.random.default_rng(0))
-    assert patches.shape == (5, 3, 32, 32)
-    assert np.abs(patches).max() <= 1
-    assert (patches == photos.patches(5, 32, np.random.default_rng(0))).all()
+    assert sorted(len(group) for group in PhotoSet.load(folder).groups) == [1, 2]
 
 
-def test_a_resumed_run_repeats_an_uninterrupted_one(folder):
-    photos = PhotoSet.load(folder)
-    whole, first = fresh(), fresh()
-    losses = [whole.advance(photos) for _ in range(4)]
-    before = [first.advance(photos) for _ in range(2)]
-    first.save(folder / "checkpoint.safetensors")
-    second = Trainer(RECIPE, UNet(), "cpu")
-    second.restore(folder / "checkpoint.safetensors")
-    after = [second.advance(photos) for _ in range(2)]
-    assert before + after == pytest.approx(losses, rel=1e-5)
-    for name, tensor in whole.weights().items():
-        assert torch.allclose(tensor.float(), second.weights()[name].float(), atol=1e-4)
-
-
-def test_training_writes_weights_that_load(folder):
-    rows = []
-    train(
-        fresh(),
-        PhotoSet.load(folder),
-        folder / "out",
-        rows.append,
-        lambda net: {"params": sum(p.numel() for p in net.parameters())},
-        every=3,
-    )
-    assert [row["step"] for row in rows] == [3, 4]
-    assert [json.loads(line) for line in (folder / "out" / "log.jsonl").read_text().splitlines()] == rows
-    prior = SmallPrior.from_bytes((folder / "out" / "small.safetensors").read_bytes())
-    assert prior.denoise(torch.zeros(1, 3, 16, 16), 0.5).shape == (1, 3, 16, 16)
-
-
-def test_what_is_no_checkpoint_or_data_says_so(folder):
-    (folder / "bad.safetensors").write_bytes(b"junk")
-    with pytest.raises(WeightsError, match="is not a training checkpoint"):
-        fresh().restore(folder / "bad.safetensors")
+def test_what_is_no_data_says_so(folder):
     with pytest.raises(ImageError, match=r"expected index\.tsv"):
         PhotoSet.load(folder / "nowhere")
     (folder / "photos.tar").unlink()
@@ -91,24 +75,138 @@ def test_what_is_no_checkpoint_or_data_says_so(folder):
         PhotoSet.load(folder)
 
 
-def test_photographs_smaller_than_a_patch_are_an_error(folder):
-    with pytest.raises(ImageError, match="at least 96 pixels"):
-        PhotoSet.load(folder).patches(1, 96, np.random.default_rng(0))
+def test_crops_come_from_photographs_at_every_scale_that_fits():
+    photos = PhotoSet(((photograph(140, 150),), (photograph(70, 80, 1), photograph(64, 64, 2))))
+    pyramid = Pyramid(photos, 64)
+    shapes = [[[photo.shape[0] for photo in averages] for averages in group] for group in pyramid.groups]
+    assert shapes == [[[140, 140, 70, 70]], [[70, 70], [64, 64]]]
+    crops = pyramid.draw(5, np.random.default_rng(0))
+    assert (crops.shape, crops.dtype) == ((5, 3, 64, 64), np.uint8)
+    assert (crops == pyramid.draw(5, np.random.default_rng(0))).all()
 
 
-def test_the_learning_rate_warms_up_and_decays():
-    rates = [Recipe(steps=100, warmup=10).rate_at(step) for step in range(100)]
-    assert rates[0] == pytest.approx(5e-5)
-    assert max(rates) == rates[9] == pytest.approx(5e-4)
-    assert rates[99] < 1e-5
-    assert rates[10:] == sorted(rates[10:], reverse=True)
+def test_scales_are_averages_over_blocks():
+    photo = photograph(36, 35)
+    ((averages,),) = Pyramid(PhotoSet(((photo,),)), 16, (2, 1)).groups
+    blocks = photo[:36, :34].astype(float).reshape(18, 2, 17, 2, 3).mean((1, 3))
+    assert (averages[0] == np.floor(blocks + 0.5)).all()
+    assert (averages[1] == photo).all()
+
+
+def test_photographs_too_small_for_a_crop_are_refused(photos):
+    assert len(Pyramid(photos, 70).groups) == 2
+    assert len(Pyramid(photos, 16, (2, 4)).groups) == 2
+    with pytest.raises(ImageError, match="at least 256 pixels"):
+        Pyramid(photos, 64, (4, 8))
+
+
+def test_a_resumed_run_repeats_an_uninterrupted_one(photos, clock, tmp_path):  # noqa: F811
+    whole, first, second = fresh(photos), fresh(photos), fresh(photos, replace(RECIPE, seed=7), seed=1)
+    losses = [whole.advance()["loss"] for _ in range(4)]
+    before = [first.advance()["loss"] for _ in range(2)]
+    first.save(tmp_path / CHECKPOINT)
+    second.restore(tmp_path / CHECKPOINT)
+    assert before + [second.advance()["loss"] for _ in range(2)] == pytest.approx(losses, rel=1e-5)
+    for name, tensor in whole.weights().items():
+        assert torch.allclose(tensor.float(), second.weights()[name].float(), atol=1e-4)
+
+
+def test_a_checkpoint_of_other_pools_is_refused(photos, tmp_path):
+    fresh(photos).save(tmp_path / CHECKPOINT)
+    with pytest.raises(WeightsError, match=r"is not a training checkpoint: expected chains with x of shape \(4, "):
+        fresh(photos, replace(RECIPE, pools=POOLS[::-1])).restore(tmp_path / CHECKPOINT)
+
+
+def test_training_learns(photos, clock):  # noqa: F811
+    """A network from nothing gets better, with and without rounding."""
+    for bfloat16 in (False, True):
+        pace = replace(RECIPE.pace, seconds=60, learning_rate=5e-3)
+        trainer = fresh(photos, replace(RECIPE, pace=pace, bfloat16=bfloat16))
+        losses = [trainer.advance()["loss"] for _ in range(60)]
+        assert np.mean(losses[-20:]) < 0.9 * np.mean(losses[:20])
+
+
+def test_the_loss_counts_every_level_alike(photos):
+    """An untrained network that answers nothing loses about the same at low and high noise."""
+    trainer = fresh(photos, replace(RECIPE, law=replace(program.LAW, refine_share=0.0)))
+    chains = trainer.pools[0].chains
+    s2, d2 = chains.sigma**2, 0.25
+    mean = chains.x + (s2 * d2 / (s2 + d2)).sqrt()[:, None, None, None]
+    assert program._loss(mean, chains).item() == pytest.approx(1)
+
+
+def test_a_step_moves_the_chains_of_one_pool(photos):
+    trainer = fresh(photos)
+    before = [pool.chains.y.clone() for pool in trainer.pools]
+    trainer.advance()
+    moved = [not torch.equal(y, pool.chains.y) for y, pool in zip(before, trainer.pools, strict=True)]
+    assert sorted(moved) == [False, True]
+
+
+def test_the_averaged_weights_are_shipped(photos, clock):  # noqa: F811
+    trainer = fresh(photos)
+    for _ in range(3):
+        trainer.advance()
+    average, name = trainer.learner.average, "stem.weight"
+    assert torch.equal(trainer.weights()[name], average[name].half())
+    assert not torch.equal(average[name], trainer.learner.net.stem.weight)
+    assert trainer.weights().keys() == trainer.learner.net.state_dict().keys()
+
+
+def test_training_writes_weights_that_load(photos, clock, tmp_path):  # noqa: F811
+    rows, trainer = [], fresh(photos)
+    train(trainer, tmp_path, rows.append, dict, every=3)
+    assert [row["step"] for row in rows] == [3, 4]
+    prior = SmallPrior.from_bytes((tmp_path / "small.safetensors").read_bytes())
+    assert {p.shape for p in prior.net.parameters()} == {p.shape for p in network().parameters()}
+    x = torch.linspace(-1, 1, 3 * 16 * 16).view(1, 3, 16, 16)
+    assert torch.allclose(prior.denoise(x, 0.5), SmallPrior(trainer.learner.averaged(), 0).denoise(x, 0.5), atol=1e-2)
+
+
+def test_the_network_to_train_is_new_or_of_a_file_or_larger(tmp_path):
+    small, file = UNet(encoder_blocks=(1, 1, 1, 1), decoder_blocks=(1, 1, 1)), tmp_path / "init.safetensors"
+    write_tensors(file, {name: tensor.half() for name, tensor in small.state_dict().items()})
+    blocks = [[len(blocks) for blocks in net.enc] for net in (_network(None, False), _network(file, False))]
+    assert blocks == [list(program.ENCODER_BLOCKS), [1, 1, 1, 1]]
+    grown, x = _network(file, True), torch.zeros(1, 3, 16, 16)
+    assert [len(blocks) for blocks in grown.dec] == list(program.DECODER_BLOCKS)
+    assert torch.equal(grown(x, x[0, 0, 0, :1], x[0, 0, 0, :1]), _network(file, False)(x, *[x[0, 0, 0, :1]] * 2))
+    assert all(p.requires_grad and p.dtype == torch.float32 for p in grown.parameters())
+    with pytest.raises(SpecError, match="--init FILE"):
+        _network(None, True)
+    with pytest.raises(WeightsError, match="expected tensors in"):
+        _network(tmp_path / "nowhere", True)
+
+
+def test_the_command_trains_and_resumes(folder, clock, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(program, "Recipe", partial(Recipe, pools=POOLS))
+    for seed, name in enumerate(("05", "08", "19", "23")):
+        Image.fromarray(photograph(256, 256, seed)).save(folder / f"{name}.png")
+    write_tensors(folder / "init.safetensors", network().state_dict())
+    options = {"data": folder, "out": folder / "out", "init": folder / "init.safetensors", "every": 0}
+    run = ["small", *(text for name, value in options.items() for text in (f"--{name}", str(value)))]
+    threads = torch.get_num_threads()
+    try:
+        with torch.random.fork_rng():
+            first = CliRunner().invoke(app, [*run, "--minutes", "0.01"])
+            second = CliRunner().invoke(app, [*run, "--minutes", "0.03", "--resume", "--yardstick", str(folder)])
+    finally:
+        torch.set_num_threads(threads)
+    assert (first.exit_code, second.exit_code) == (0, 0)
+    rows = [json.loads(line) for line in (folder / "out" / "log.jsonl").read_text().splitlines()]
+    assert [(row["step"], row["seconds"]) for row in rows] == [(1, 1), (2, 2)]
+    assert "denoise/25" in rows[1]
 
 
 def test_the_yardstick_measures_every_noise_level(tmp_path):
     for seed, name in enumerate(("05", "08", "19", "23")):
         Image.fromarray(photograph(256, 256, seed)).save(tmp_path / f"{name}.png")
-    rows = yardstick(SmallPrior.load(), tmp_path)
+    prior = SmallPrior(network(), 0)
+    rows = yardstick(prior, tmp_path)
     assert set(rows) == {f"{task}/{sigma}" for task in ("denoise", "refine") for sigma in SIGMAS}
     assert rows["denoise/5"] > rows["denoise/50"] > rows["denoise/255"]
     with pytest.raises(ImageError, match="the yardstick needs"):
-        yardstick(SmallPrior.load(), tmp_path / "nowhere")
+        yardstick(prior, tmp_path / "nowhere")
+    Image.fromarray(photograph(100, 256)).save(tmp_path / "08.png")
+    with pytest.raises(ImageError, match="at least 256 pixels a side"):
+        yardstick(prior, tmp_path)

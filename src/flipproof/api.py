@@ -22,7 +22,7 @@ __all__ = ["codec_of", "decode", "encode"]
 
 def encode(
     image: ImageLike,
-    codec: str | Codec = "tracks",
+    codec: str | Codec = "trellis",
     bpp: float | None = None,
     psnr: float | None = None,
     priority: Priority | None = None,
@@ -31,7 +31,7 @@ def encode(
 
     Arguments:
         image: Array (H, W, 3) of uint8, Pillow image or path.
-        codec: Codec or its spelling, such as ``tracks[bpp=0.1]``.
+        codec: Codec or its spelling, such as ``trellis[bpp=0.1]``.
         bpp: Rate of the whole file in bits per pixel; wins over the spelling.
         psnr: Instead of a rate: the least PSNR in dB that the decoded picture is to have, see
             :func:`flipproof.rate.encode_at_psnr`.

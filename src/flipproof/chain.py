@@ -23,7 +23,6 @@ from typing import TypeAlias
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from flipproof.prior.base import Prior
 from flipproof.schedule import Level, Schedule
@@ -78,15 +77,29 @@ def grid_shape(height: int, width: int, grid: int) -> tuple[int, int]:
 
 def haar_detail(x: Tensor) -> Tensor:
     """Returns the orthonormal Haar differences of the 2x2 blocks of (B, C, 2H, 2W), as (B, 3 C H W)."""
-    a, b, c, d = functional.pixel_unshuffle(x, 2).view(len(x), x.shape[1], 4, x.shape[2] // 2, -1).unbind(2)
-    return torch.stack([a + b - c - d, a - b + c - d, a - b - c + d], dim=1).flatten(1) / 2
+    a, b, c, d = _quarters(x)
+    detail = x.new_empty(len(x), 3, *a.shape[1:])
+    detail[:, 0] = a + b - c - d
+    detail[:, 1] = a - b + c - d
+    detail[:, 2] = a - b - c + d
+    return detail.div_(2).flatten(1)
 
 
 def haar_merge(average: Tensor, detail: Tensor) -> Tensor:
     """Inverts: block averages (B, C, H, W) and differences (B, 3 C H W) give (B, C, 2H, 2W)."""
     v, h, q = (detail / 2).view(-1, 3, *average.shape[1:]).unbind(1)
-    blocks = [average + v + h + q, average + v - h - q, average - v + h - q, average - v - h + q]
-    return functional.pixel_shuffle(torch.stack(blocks, dim=2).flatten(1, 2), 2)
+    x = average.new_empty(*average.shape[:2], 2 * average.shape[2], 2 * average.shape[3])
+    a, b, c, d = _quarters(x)
+    a.copy_(average + v + h + q)
+    b.copy_(average + v - h - q)
+    c.copy_(average - v + h - q)
+    d.copy_(average - v - h + q)
+    return x
+
+
+def _quarters(x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Returns views of the top left, top right, bottom left and bottom right samples of all 2x2 blocks."""
+    return x[..., ::2, ::2], x[..., ::2, 1::2], x[..., 1::2, ::2], x[..., 1::2, 1::2]
 
 
 def walk(prior: Prior, schedule: Schedule, shape: tuple[int, int, int], device: str = "cpu") -> Walk:
@@ -113,6 +126,7 @@ def walk(prior: Prior, schedule: Schedule, shape: tuple[int, int, int], device: 
     if move is None:
         return y, Level(level.grid, math.inf)
     y, level = _step(y, y, math.inf, move), Level(level.grid, move.sigma)
+    del move  # here and below: its noise is as large as the chain, which should not wait for the next answer
     may_grow, index = True, 1
     while True:
         known, at = y, level
@@ -121,8 +135,9 @@ def walk(prior: Prior, schedule: Schedule, shape: tuple[int, int, int], device: 
             proposal = Proposal(index, math.inf, finer, True, 3 * y[0].numel(), refined)
             move = yield proposal
             if may_grow := move is not None:
-                detail = proposal.mean
-                y, level = haar_merge(y, _step(detail, detail, math.inf, move)), Level(finer.grid, move.sigma)
+                detail = _step(proposal.mean, proposal.mean, math.inf, move)
+                y, level = haar_merge(y, detail), Level(finer.grid, move.sigma)
+                del detail, move
                 index += 1
                 continue
         denoised = partial(prior.denoise, known, at.sigma)
@@ -131,6 +146,7 @@ def walk(prior: Prior, schedule: Schedule, shape: tuple[int, int, int], device: 
         if move is None:
             return y, level
         y, level = _step(y, proposal.mean.view_as(y), level.sigma, move), Level(level.grid, move.sigma)
+        del move
         index += 1
 
 
@@ -153,13 +169,13 @@ def follow(steps: Walk, choose: Callable[[Proposal], Move | None], done: Callabl
         if done() or (move is None and not proposal.growing):
             return steps.close()
         proposal = steps.send(move)
+        del move
 
 
 def _step(y: Tensor, mean: Tensor, sigma: float, move: Move) -> Tensor:
     rho = (move.sigma / sigma) ** 2
-    if move.z is None:
-        return mean + math.sqrt(rho) * (y - mean)
-    return mean + rho * (y - mean) + move.sigma * math.sqrt(1 - rho) * move.z.view_as(mean)
+    known = (y - mean).mul_(math.sqrt(rho) if move.z is None else rho).add_(mean)
+    return known if move.z is None else known.add_(move.sigma * math.sqrt(1 - rho) * move.z.view_as(mean))
 
 
 def _expected_detail(prior: Prior, y: Tensor, sigma: float) -> Tensor:

@@ -51,7 +51,7 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
 def encode(
     picture: Source,
     file: Target,
-    codec: Annotated[str, typer.Option(help="Codec, as in tracks[steps_per_octave=4].")] = "tracks",
+    codec: Annotated[str, typer.Option(help="Codec, as in trellis[steps_per_octave=4].")] = "trellis",
     bpp: Annotated[float | None, typer.Option(help="Bits per pixel of the whole file.", show_default=False)] = None,
     psnr: Annotated[float | None, typer.Option(help="Instead: the least PSNR in dB.", show_default=False)] = None,
     priority: Annotated[

@@ -53,15 +53,15 @@ class ImageError(FlipproofError):
 
 
 class SpecError(FlipproofError, ValueError):
-    """A specification such as ``tracks[bpp=0.1]`` is malformed or has a bad parameter."""
+    """A specification such as ``trellis[bpp=0.1]`` is malformed or has a bad parameter."""
 
 
 class UnknownNameError(SpecError):
     """No codec, channel, metric, prior, weights, study, data set or picture goes by this name.
 
     Example:
-        >>> str(UnknownNameError("codec", "JPG", ["jpeg", "tracks"]))
-        "unknown codec 'JPG'; did you mean 'jpeg'? known: jpeg, tracks"
+        >>> str(UnknownNameError("codec", "JPG", ["jpeg", "trellis"]))
+        "unknown codec 'JPG'; did you mean 'jpeg'? known: jpeg, trellis"
     """
 
     def __init__(self, kind: str, name: str, known: list[str]) -> None:

@@ -34,6 +34,7 @@ from flipproof.protocol.independent import IndependentProtocol
 from flipproof.protocol.lexicographic import LexicographicProtocol
 from flipproof.protocol.pursuit import PursuitProtocol
 from flipproof.protocol.tracks import TracksProtocol
+from flipproof.protocol.trellis import TrellisProtocol
 from flipproof.result import DecodeResult, Status
 from fuzz.source import Source, mutated, perhaps_soft, soft
 
@@ -43,7 +44,7 @@ HEIGHT, WIDTH = 40, 48
 MOST_TIERS = 7
 CHEAP_WORK = 2**21
 """Samples and atoms that a target decodes; of longer chains it reads the header only."""
-WRAPPED = ("jpeg", "jpeg+fec[bch,t=7]", "jpeg+fec[rs,parity=16]", "tracks+fec[bch,t=4]")
+WRAPPED = ("jpeg", "jpeg+fec[bch,t=7]", "jpeg+fec[rs,parity=16]", "trellis+fec[bch,t=4]")
 
 
 @dataclass(frozen=True)
@@ -192,7 +193,7 @@ def run_protocols(data: bytes) -> None:
         steering = protocol.read(bits, known)
         assert 0 <= steering.share <= 1
         if protocol.atoms <= 2**12:
-            size = 64
+            size = protocol.samples if isinstance(protocol, TrellisProtocol) else 64
             noise = steering.to("cpu").steer(RotatedCodebook(-(-size // protocol.parts), protocol.atoms, step=0))
             assert noise.shape[0] == 2
             assert noise.isfinite().all()
@@ -272,7 +273,7 @@ def _work(script: Script) -> int:
 
 def _take_protocol(source: Source):
     atoms, count = 1 << source.below(22), source.below(300)
-    match source.below(6):
+    match source.below(7):
         case 0:
             return TracksProtocol(1 + count, source.below(16))
         case 1:
@@ -281,6 +282,8 @@ def _take_protocol(source: Source):
             return LexicographicProtocol(atoms, count)
         case 3:
             return HybridProtocol(atoms, count, source.below(300))
+        case 6:
+            return TrellisProtocol(1 + source.below(2**12), 1 + count, source.below(18))
         case 4:
             return PursuitProtocol(atoms, count, source.below(10))
         case _:
@@ -290,7 +293,7 @@ def _take_protocol(source: Source):
 def _spellings() -> list[bytes]:
     kinds = [name for kind in ("codecs", "channels", "codes") for name in registry.names(kind)]
     full = [str(codec) for codec in CHEAP if "Wiener" not in str(codec)]
-    written = ["tracks[bpp=0.1,prior=small]", "jpeg[quality=30]+fec[bch,t=7]", "bsc[ber=1e-3]", "ddcm[grid=none]"]
+    written = ["trellis[bpp=0.1,prior=small]", "jpeg[quality=30]+fec[bch,t=7]", "bsc[ber=1e-3]", "ddcm[grid=none]"]
     return [text.encode() for text in [*kinds, *full, *written, *WRAPPED]]
 
 
@@ -317,7 +320,7 @@ TARGETS = {
     "files": Target(run_files, lambda: [bytes([i, 1, 0, i, 1, 3]) + bytes(40) for i in range(len(CHEAP))]),
     "received": Target(run_received, lambda: [bytes([i, i, 0, 0, 64, 0, 0, 0, 1, 1]) for i in range(len(CHEAP))]),
     "wrapped": Target(run_wrapped, lambda: _numbered([b"\1\1\3" + bytes(64) for _ in wrapped()])),
-    "protocols": Target(run_protocols, lambda: [bytes([0, 0, 8, 0, 9, kind]) + bytes(range(99)) for kind in range(6)]),
+    "protocols": Target(run_protocols, lambda: [bytes([0, 0, 8, 0, 9, kind]) + bytes(range(99)) for kind in range(7)]),
     "zipf": Target(run_zipf, lambda: [b"\1" + np.array([1.1, 1.2], ">f8").tobytes() + b"\x08\x04\x20\x10" + bytes(99)]),
     "codes": Target(run_codes, lambda: _numbered([bytes([20, 40]) + bytes(99) for _ in registry.names("codes")])),
     "spellings": Target(run_spellings, _spellings),

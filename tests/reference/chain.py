@@ -9,7 +9,7 @@ import numpy as np
 
 from reference import haar
 from reference.bits import Received
-from reference.denoiser import denoise, refine
+from reference.denoiser import Denoiser
 from reference.plan import Place, Plan, Step
 
 
@@ -22,7 +22,7 @@ class State:
     sigma: float
 
 
-def walk(plan: Plan, received: Received) -> np.ndarray:
+def walk(plan: Plan, denoiser: Denoiser, received: Received) -> np.ndarray:
     """Takes all steps that can be taken; returns the picture x."""
     state = None
     for number, step in enumerate(plan.steps):
@@ -34,15 +34,15 @@ def walk(plan: Plan, received: Received) -> np.ndarray:
             start = place.codebook().known_noise() if z is None else z
             state = State(step.sigma * start.reshape(plan.shape(step.grid)), step.grid, step.sigma)
         else:
-            state = State(_moved(state, step, z), step.grid, step.sigma)
-    return np.zeros(plan.shape(1)) if state is None else _end(state)
+            state = State(_moved(denoiser, state, step, z), step.grid, step.sigma)
+    return np.zeros(plan.shape(1)) if state is None else _end(denoiser, state)
 
 
-def _moved(state: State, step: Step, z: np.ndarray | None) -> np.ndarray:
+def _moved(denoiser: Denoiser, state: State, step: Step, z: np.ndarray | None) -> np.ndarray:
     if step.growing:
-        expected = haar.details(refine(state.y, state.sigma))
+        expected = haar.details(denoiser.refine(state.y, state.sigma))
         return haar.merge(state.y, expected + step.sigma * z.reshape(expected.shape))
-    mean = denoise(state.y, state.sigma)
+    mean = denoiser.denoise(state.y, state.sigma)
     ratio = step.sigma / state.sigma
     if z is None:
         return mean + ratio * (state.y - mean)
@@ -50,10 +50,10 @@ def _moved(state: State, step: Step, z: np.ndarray | None) -> np.ndarray:
     return mean + ratio**2 * (state.y - mean) + noise
 
 
-def _end(state: State) -> np.ndarray:
+def _end(denoiser: Denoiser, state: State) -> np.ndarray:
     if state.grid == 1:
-        return denoise(state.y, state.sigma)
+        return denoiser.denoise(state.y, state.sigma)
     x, grid, sigma = state.y, state.grid, state.sigma
     while grid > 1:
-        x, grid, sigma = refine(x, sigma), grid // 2, 0.04
+        x, grid, sigma = denoiser.refine(x, sigma), grid // 2, 0.04
     return x

@@ -7,17 +7,19 @@ import numpy as np
 from reference.bits import FieldReader
 from reference.chain import walk
 from reference.container import open_container
+from reference.denoiser import Denoiser
 from reference.diffc import read_diffc
 from reference.header import Space, read_header
-from reference.network import fingerprint
+from reference.network import network_of
 from reference.payload import receive
 from reference.plan import Plan
 from reference.refusal import require
 from reference.tracks import read_tracks
+from reference.trellis import read_trellis
 from reference.uniform import read_uniform
 
 PIXELS = Space(channels=3, factor=1, deviation=0.5)
-READERS = {"tracks": read_tracks, "diffc": read_diffc, "robust-diffc": read_diffc}
+READERS = {"trellis": read_trellis, "tracks": read_tracks, "diffc": read_diffc, "robust-diffc": read_diffc}
 
 
 def decode(data: bytes) -> np.ndarray:
@@ -29,8 +31,9 @@ def decode(data: bytes) -> np.ndarray:
     container = open_container(data)
     plan = read_plan(container.fields)
     header = plan.header
-    require(header.fingerprint == fingerprint() and header.space == PIXELS)
-    x = walk(plan, receive(container, plan))[:, : header.height, : header.width]
+    network = network_of(header.fingerprint)
+    require(network is not None and header.space == PIXELS)
+    x = walk(plan, Denoiser(network), receive(container, plan))[:, : header.height, : header.width]
     return np.rint(127.5 * (np.clip(x, -1, 1) + 1)).astype(np.uint8).transpose(1, 2, 0)
 
 

@@ -8,7 +8,7 @@ from reference.bits import FieldReader
 from reference.codebook import Codebook, Gaussian, Rotated
 from reference.refusal import require
 
-CODECS = ("tracks", "turbo-ddcm", "robust-turbo-ddcm", "hybrid-turbo-ddcm", "ddcm", "diffc", "robust-diffc")
+CODECS = ("tracks", "turbo-ddcm", "robust-turbo-ddcm", "hybrid-turbo-ddcm", "ddcm", "diffc", "robust-diffc", "trellis")
 
 
 @dataclass(frozen=True)

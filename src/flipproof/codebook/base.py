@@ -40,6 +40,9 @@ class Codebook(Protocol):
             weights: Their weights with shape (B, M). An atom of weight zero is not looked at.
         """
 
+    def combine(self, weights: Tensor) -> Tensor:
+        """Returns sums of the first atoms with weights (B, M), M at most K and n, as (B, n) float32."""
+
     def noise(self, batch: int) -> Tensor:
         """Returns known white noise of unit variance (batch, n) on the CPU, the same for every chain."""
 

@@ -124,6 +124,10 @@ class GaussianCodebook:
             total[:, tile.columns] += weights[:, tile.rows] @ tile.samples
         return total
 
+    def combine(self, weights: Tensor) -> Tensor:
+        """Returns sums of the first atoms with weights (B, M), as (B, n) float32."""
+        return self.synthesise(torch.arange(weights.shape[1], device=weights.device).expand_as(weights), weights)
+
     def noise(self, batch: int) -> Tensor:
         """Returns known white noise of unit variance (batch, n) on the CPU, the same for every chain."""
         noise = torch.empty(1, self.size)

@@ -22,12 +22,15 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from flipproof.codebook.base import check_atoms, check_shape, check_vectors
 from flipproof.seeds import derive
 
 __all__ = ["RotatedCodebook", "hartley", "random_signs"]
 
+LONG = 2**22
+"""Samples from which NumPy transforms on the CPU."""
 MOST = 2**40  # block numbers and their products with n stay far inside int64
 
 
@@ -41,15 +44,20 @@ def random_signs(count: int, key: int) -> Tensor:
         key: 128-bit Philox key.
     """
     words = np.random.Philox(key=key).random_raw(-(-count // 64)).astype("<u8")
-    bits = np.unpackbits(words.view(np.uint8), count=count, bitorder="little")
-    return torch.from_numpy(1 - 2 * bits.astype(np.float32))
+    signs = np.unpackbits(words.view(np.uint8), count=count, bitorder="little").astype(np.float32)
+    signs *= -2
+    signs += 1
+    return torch.from_numpy(signs)
 
 
 def hartley(x: Tensor) -> Tensor:
     """Applies the orthonormal discrete Hartley transform, its own inverse, along the last axis of (..., n)."""
-    half = torch.fft.rfft(x, norm="ortho")
-    mirrored = (half.real + half.imag)[..., 1 : (x.shape[-1] + 1) // 2]
-    return torch.cat([half.real - half.imag, mirrored.flip(-1)], dim=-1)
+    half = _half_spectrum(x)
+    result: Tensor = half.real.new_empty(x.shape)
+    middle = half.shape[-1]
+    result[..., :middle] = half.real - half.imag
+    result[..., middle:] = (half.real + half.imag)[..., 1 : (x.shape[-1] + 1) // 2].flip(-1)
+    return result
 
 
 @dataclass(frozen=True)
@@ -83,12 +91,15 @@ class RotatedCodebook:
     def analyse(self, vectors: Tensor) -> Tensor:
         """Returns the inner products of vectors (B, n) with all atoms, as (B, K) float32."""
         check_vectors(self, vectors)
-        vectors = vectors.float() * math.sqrt(self.size)
+        vectors, norm = vectors.float(), math.sqrt(self.size)
+        if self.atoms <= self.size:
+            return hartley((vectors * self._signs(0).to(vectors.device)).mul_(norm))[:, : self.atoms]
 
         products = vectors.new_empty(len(vectors), self.atoms)
         for block, start in enumerate(range(0, self.atoms, self.size)):
             part = products[:, start : start + self.size]
-            part.copy_(hartley(vectors * self._signs(block).to(vectors.device))[:, : part.shape[1]])
+            signed = (vectors * self._signs(block).to(vectors.device)).mul_(norm)
+            part.copy_(hartley(signed)[:, : part.shape[1]])
         return products
 
     def synthesise(self, atoms: Tensor, weights: Tensor) -> Tensor:
@@ -96,12 +107,18 @@ class RotatedCodebook:
         check_atoms(self, atoms, weights)
         weights = weights.float()
 
-        total = weights.new_zeros(len(atoms), self.size)
+        total: Tensor | None = None
         for block in torch.unique(atoms[weights != 0] // self.size).tolist():
             inside = torch.where(atoms // self.size == block, weights, 0.0)
-            rows = torch.zeros_like(total).scatter_add_(1, atoms % self.size, inside)
-            total += hartley(rows) * self._signs(block).to(total.device)
-        return total * math.sqrt(self.size)
+            rows = weights.new_zeros(len(atoms), self.size).scatter_add_(1, atoms % self.size, inside)
+            part = hartley(rows).mul_(self._signs(block).to(rows.device))
+            total = part if total is None else total.add_(part)
+        return weights.new_zeros(len(atoms), self.size) if total is None else total.mul_(math.sqrt(self.size))
+
+    def combine(self, weights: Tensor) -> Tensor:
+        """Returns sums of the first atoms with weights (B, M), M at most n, as (B, n) float32."""
+        rows = functional.pad(weights.float(), (0, self.size - weights.shape[1]))
+        return hartley(rows).mul_(self._signs(0).to(rows.device)).mul_(math.sqrt(self.size))
 
     def noise(self, batch: int) -> Tensor:
         """Returns known white noise of unit variance (batch, n) on the CPU, the same for every chain."""
@@ -112,3 +129,14 @@ class RotatedCodebook:
         axes = {"block": block} if block else {}
         key = derive(purpose="rotated codebook", size=self.size, step=self.step, seed=self.seed, **axes)
         return random_signs(self.size, key)
+
+
+def _half_spectrum(x: Tensor) -> Tensor:
+    """Returns the orthonormal Fourier transform of real x (..., n), without the half that mirrors it.
+
+    Of long vectors NumPy's takes less memory, and far less than PyTorch's where n has two large prime factors.
+    """
+    if x.device.type == "cpu" and x.dtype == torch.float32 and x.shape[-1] >= LONG:
+        return torch.from_numpy(np.fft.rfft(x.numpy(), norm="ortho"))
+    half: Tensor = torch.fft.rfft(x, norm="ortho")
+    return half

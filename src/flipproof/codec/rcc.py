@@ -12,7 +12,7 @@ from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -33,6 +33,7 @@ from flipproof.errors import DecodeError, FlipproofError, HeaderError, SpecError
 from flipproof.image import RgbImage
 from flipproof.prior.base import Prior
 from flipproof.prior.load import PRECISIONS, check_device, load_prior, prior_digest, require_prior
+from flipproof.prior.shipped import SHIPPED, weights_for
 from flipproof.protection.design import check_protection, make_plan
 from flipproof.protection.plan import UNPROTECTED, Plan
 from flipproof.received import File, Received, hard, with_gaps
@@ -56,7 +57,7 @@ class ChainCodec(Codec):
     Attributes:
         prior: The denoiser: ``small``, ``diffusers:`` and a directory or hub id (see
             :func:`flipproof.prior.load.load_prior`), or any :class:`~flipproof.prior.base.Prior`. Decoder and encoder
-            must agree.
+            must agree; to a decoder ``small`` means whichever weights of the package a file was made with.
         codebook: Kind of codebook, ``rotated`` or ``gaussian``; a decoder takes it from the file.
         reconstruction: What a decoder makes of the end of a chain: ``mse``, the least squared error; ``sharp``, a
             picture with detail; None, what suits the codec.
@@ -280,18 +281,25 @@ class ChainCodec(Codec):
         except HeaderError as error:
             raise SpecError(f"{self.name}: the file would need {error}; use codebook=rotated") from error
 
+    def _for_weights_of(self, common: Common) -> Self:
+        """Returns this codec with the shipped weights that a file was made with, where any of them will do."""
+        name = weights_for(common.fingerprint) if self.prior == "small" else None
+        return replace(self, prior=name) if name else self
+
     def _check_prior(self, common: Common) -> None:
-        prior = self.denoiser
+        prior = self._for_weights_of(common).denoiser
         if prior.fingerprint != common.fingerprint:
+            shipped = ", ".join(f"{name} {weights.fingerprint:08x}" for name, weights in SHIPPED.items())
             raise WeightsError(
                 f"expected the prior {common.fingerprint:08x} of the file, got {prior.fingerprint:08x} ({self.prior}); "
-                "give the right one as prior=..."
+                f"the package has {shipped}; give the right one as prior=..."
             )
         if prior.space != common.space:
             raise WeightsError(f"expected a prior of {common.space}, got one of {prior.space}")
 
     def _decode_alike(self, script: Script, receptions: Sequence[Reception]) -> list[DecodeResult]:
         """Decodes files of one script: equal receptions once, as many together as memory allows."""
+        decoder = self._for_weights_of(script.common)
         chunk = max(1, BATCH_PIXELS // (script.common.height * script.common.width))
         different = {reception.key: reception for reception in receptions}
         pictures: dict[tuple[bytes, bytes, bytes], RgbImage] = {}
@@ -299,7 +307,7 @@ class ChainCodec(Codec):
             part = [different[key] for key in keys]
             doubts = [reception.reliability for reception in part if reception.reliability is not None]
             bits = np.stack([reception.bits for reception in part])
-            decoded = self.replay(script, bits, part[0].known, np.stack(doubts) if doubts else None)
+            decoded = decoder.replay(script, bits, part[0].known, np.stack(doubts) if doubts else None)
             pictures |= zip(keys, map(to_picture, decoded), strict=True)
         return [
             DecodeResult(pictures[reception.key].copy(), _status(reception.damage), reception.damage, self.name)

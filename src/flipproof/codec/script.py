@@ -27,6 +27,7 @@ WIRE_NUMBERS = {
     "ddcm": 5,
     "diffc": 6,
     "robust-diffc": 7,
+    "trellis": 8,
 }
 WIRE_NAMES = {number: name for name, number in WIRE_NUMBERS.items()}
 COMMON_BITS = 8 + 32 + 14 + 14 + 16 + 5 + 3 + 1 + 1

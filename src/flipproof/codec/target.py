@@ -70,13 +70,14 @@ class Target:
             truth = haar_detail(truth)
             worth = functional.max_pool2d(worth, 2)
         difference = (truth.flatten(1) - proposal.mean).view(-1, *worth.shape[2:])
-        return (difference * worth[0]).view(1, -1)
+        return difference.mul_(worth[0]).view(1, -1)
 
     def _on(self, grid: int) -> tuple[Tensor, Tensor]:
         """Returns the picture and the worth of its samples on a grid."""
         if grid not in self._grids:
+            self._grids.clear()  # chains only go to finer grids
             worth = functional.max_pool2d(self.real, grid) * functional.avg_pool2d(self.priority, grid)
-            self._grids[grid] = functional.avg_pool2d(self.x, grid), worth
+            self._grids[grid] = functional.avg_pool2d(self.x, grid) if grid > 1 else self.x, worth
         return self._grids[grid]
 
 
@@ -87,7 +88,7 @@ def to_tensor(image: RgbImage) -> Tensor:
 
 def to_picture(tensor: Tensor) -> RgbImage:
     """Returns a tensor (3, H, W) in [-1, 1], clipped and rounded, as an 8-bit picture (H, W, 3)."""
-    levels = ((tensor.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+    levels = tensor.clamp(-1, 1).add_(1).mul_(127.5).round_().to(torch.uint8)
     return levels.permute(1, 2, 0).cpu().numpy()
 
 

@@ -61,7 +61,11 @@ class Lpips(PerceptualMetric):
         return _load(trunk, device, cache_folder())
 
     def prepare(self, image: RgbImage) -> Tensor:  # noqa: D102 (inherited)
-        return (2 * to_tensor(image) - 1 - _SHIFT) / _SCALE
+        return self.scale(2 * to_tensor(image) - 1)
+
+    def scale(self, x: Tensor) -> Tensor:
+        """Brings pictures (..., 3, H, W) in [-1, 1] to the units that the trunk was trained on."""
+        return (x - _SHIFT.to(x.device)) / _SCALE.to(x.device)
 
     def features(self, x: Tensor) -> Iterator[Tensor]:  # noqa: D102 (inherited)
         for features in self.trunk.features(x):

@@ -1,6 +1,8 @@
 """Pretrained denoisers."""
 
-__all__ = ["SMALL_SHA256"]
+from flipproof.prior.shipped import SHIPPED
 
-SMALL_SHA256 = "e044a3d5ea0b3a749105c39970b4dc261b02366ed39aa015cf5600615f0e3836"
-"""SHA-256 of the weights file shipped in the package."""
+__all__ = ["SHIPPED", "SMALL_SHA256"]
+
+SMALL_SHA256 = SHIPPED["small"].sha256
+"""SHA-256 of the shipped weights that encoders use."""

@@ -53,10 +53,17 @@ LATENTS = Space(channels=4, factor=8, deviation=1.0)
 
 
 class Prior(ABC):
-    """A pretrained denoiser; encoder and decoder must hold the same one."""
+    """A pretrained denoiser; encoder and decoder must hold the same one.
+
+    Attributes:
+        name: Kind of prior.
+        space: Where its chains live.
+        precision: Type it computes in, one of :data:`flipproof.prior.load.PRECISIONS`; networks that follow it do too.
+    """
 
     name: ClassVar[str]
     space: Space = PIXELS
+    precision: str = "float32"
 
     @property
     @abstractmethod

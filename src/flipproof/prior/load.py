@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from flipproof.errors import SpecError, UnknownNameError
-from flipproof.prior import SMALL_SHA256
+from flipproof.prior.shipped import SHIPPED
 from flipproof.weights.digest import folder_digest
 
 if TYPE_CHECKING:
@@ -23,8 +23,8 @@ def load_prior(spec: str, device: str = "cpu", precision: str = "float32") -> Pr
     """Returns a prior, loaded once per device and precision.
 
     Arguments:
-        spec: ``small``, or ``diffusers:`` and a directory or hub id, as in ``diffusers:owner/model@revision``; plain
-            ``diffusers`` is the default model.
+        spec: ``small``, older weights of the package such as ``small-1``, or ``diffusers:`` and a directory or hub id,
+            as in ``diffusers:owner/model@revision``; plain ``diffusers`` is the default model.
         device: Where to compute, such as cpu or cuda.
         precision: Type the network computes in: float32, float16 or bfloat16.
 
@@ -35,10 +35,10 @@ def load_prior(spec: str, device: str = "cpu", precision: str = "float32") -> Pr
         MissingExtraError: The diffusers library is not installed.
     """
     kind, location = _kind(spec)
-    if kind == "small":
+    if kind in SHIPPED:
         from flipproof.prior.small import SmallPrior
 
-        return SmallPrior.load(device, precision)
+        return SmallPrior.load(device, precision, kind)
     from flipproof.prior.diffusers import DiffusersPrior
 
     return DiffusersPrior.load(location, device, precision)
@@ -67,7 +67,7 @@ def prior_digest(spec: str, precision: str = "float32") -> str:
     Arguments and errors are those of :func:`require_prior`.
     """
     kind, location = _kind(spec)
-    return SMALL_SHA256 if kind == "small" else folder_digest(*_model_files(location, precision))
+    return SHIPPED[kind].sha256 if kind in SHIPPED else folder_digest(*_model_files(location, precision))
 
 
 def precision_type(precision: str) -> torch.dtype:
@@ -96,11 +96,11 @@ def check_device(device: str) -> None:
 
 
 def _kind(spec: str) -> tuple[str, str]:
-    """Returns ``small`` or ``diffusers``, and what stands behind the colon."""
+    """Returns a name of shipped weights or ``diffusers``, and what stands behind the colon."""
     kind, _, location = spec.partition(":")
-    if kind == "diffusers" or (kind == "small" and not location):
+    if kind == "diffusers" or spec in SHIPPED:
         return kind, location
-    raise UnknownNameError("prior", spec, ["small", "diffusers:DIRECTORY", "diffusers:OWNER/MODEL[@REVISION]"])
+    raise UnknownNameError("prior", spec, [*SHIPPED, "diffusers:DIRECTORY", "diffusers:OWNER/MODEL[@REVISION]"])
 
 
 def _model_files(location: str, precision: str) -> tuple[Path, list[str]]:

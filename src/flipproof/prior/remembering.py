@@ -27,7 +27,7 @@ class RememberingPrior(Prior):
 
     def __init__(self, prior: Prior) -> None:
         self.prior = prior
-        self.space = prior.space
+        self.space, self.precision = prior.space, prior.precision
         self._answers: dict[tuple[str, float, torch.Size], list[tuple[Tensor, Tensor]]] = {}
         self._kept = 0
 

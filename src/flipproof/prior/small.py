@@ -14,27 +14,27 @@ noise of deviation 0.1 in the preconditioning: :math:`\sigma^2` becomes :math:`\
 from __future__ import annotations
 
 import hashlib
+import math
 from functools import cache
-from importlib import resources
 from typing import ClassVar
 
 import torch
 from safetensors import SafetensorError
 from safetensors import torch as safetensors
 from torch import Tensor
-from torch.nn import functional
 
 from flipproof.errors import WeightsError
-from flipproof.prior import SMALL_SHA256
 from flipproof.prior.base import Prior
+from flipproof.prior.evaluator import Evaluator
 from flipproof.prior.load import precision_type
+from flipproof.prior.shipped import SHIPPED, ShippedWeights
+from flipproof.prior.tiling import tiled
 from flipproof.prior.unet import UNet
 
 __all__ = ["SIGMA_DATA", "SmallPrior", "effective_sigma", "precondition"]
 
 SIGMA_DATA = 0.5
 MISSING_DETAIL = 0.1
-BATCH_PIXELS = 2**20
 
 
 def effective_sigma(sigma: Tensor, refine: Tensor) -> Tensor:
@@ -78,33 +78,38 @@ class SmallPrior(Prior):
 
     def __init__(self, net: UNet, fingerprint: int) -> None:
         self.net = net.eval().requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.precision = str(net.stem.weight.dtype).removeprefix("torch.")
+        self._evaluator = Evaluator(self.net)
         self._fingerprint = fingerprint
 
     @classmethod
-    def load(cls, device: str = "cpu", precision: str = "float32") -> SmallPrior:
-        """Returns the prior shipped in the package, checked against its SHA-256; loaded once per device and precision.
+    def load(cls, device: str = "cpu", precision: str = "float32", name: str = "small") -> SmallPrior:
+        """Returns a prior shipped in the package, checked against its SHA-256; loaded once per device and precision.
+
+        Arguments:
+            device: Where to compute.
+            precision: Type the network computes in.
+            name: Which of :data:`flipproof.prior.shipped.SHIPPED`.
 
         Raises:
             WeightsError: The weights file is missing, altered or unreadable.
             SpecError: There is no such precision.
         """
-        return _shipped(device, precision)
+        return _shipped(SHIPPED[name], device, precision)
 
     @classmethod
     def from_bytes(cls, weights: bytes, device: str = "cpu", precision: str = "float32") -> SmallPrior:
-        """Returns the prior stored in the bytes of a safetensors file.
+        """Returns the prior stored in the bytes of a safetensors file; how large its network is follows from them.
 
         Raises:
-            WeightsError: The bytes are not safetensors, or the tensors do not fit the network.
+            WeightsError: The bytes are not safetensors, or the tensors are of no such network.
             SpecError: There is no such precision.
         """
         kind = precision_type(precision)
-        net = UNet()
         try:
-            state = {name: tensor.float() for name, tensor in safetensors.load(weights).items()}
-            net.load_state_dict(state)
-        except (SafetensorError, RuntimeError) as error:
-            raise WeightsError(f"unreadable weights: {str(error).splitlines()[0]}") from error
+            net = UNet.from_state(safetensors.load(weights))
+        except (SafetensorError, KeyError, WeightsError) as error:  # KeyError: types that PyTorch has not
+            raise WeightsError(f"unreadable weights: {error}") from error
         return cls(net.to(device, kind), int.from_bytes(hashlib.sha256(weights).digest()[:4], "big"))
 
     @property
@@ -115,38 +120,21 @@ class SmallPrior(Prior):
         return self._evaluate(y, sigma, refine=0.0)
 
     def refine(self, y: Tensor, sigma: float) -> Tensor:  # noqa: D102 (inherited)
-        return self._evaluate(functional.interpolate(y, scale_factor=2, mode="nearest"), sigma, refine=1.0)
+        return self._evaluate(y, sigma, refine=1.0)
 
     @torch.inference_mode()
     def _evaluate(self, y: Tensor, sigma: float, refine: float) -> Tensor:
-        height, width = y.shape[2:]
-        padded = _pad(y, self.net.multiple).to(memory_format=torch.channels_last)
-        chunk = max(1, BATCH_PIXELS // (padded.shape[2] * padded.shape[3]))
-        means = [
-            precondition(self.net, part, part.new_full((len(part),), sigma), part.new_full((len(part),), refine))
-            for part in torch.split(padded, chunk)
-        ]
-        return torch.cat(means)[:, :, :height, :width].contiguous()
+        """Returns posterior means; to refine, at twice the size."""
+        s = math.hypot(sigma, refine * MISSING_DETAIL)
+        total = math.hypot(s, SIGMA_DATA)
 
+        def mean(part: Tensor) -> Tensor:
+            output = self._evaluator(part / total, math.log(sigma), refine).to(part.dtype)
+            return output.mul_(s * SIGMA_DATA / total).add_(part, alpha=(SIGMA_DATA / total) ** 2)
 
-def _pad(y: Tensor, multiple: int) -> Tensor:
-    """Reflects the bottom and right edges until both sides are multiples; repeats the edge of tiny pictures."""
-    for axis in (2, 3):
-        size = y.shape[axis]
-        missing = -size % multiple
-        pad = (0, 0, 0, missing) if axis == 2 else (0, missing, 0, 0)
-        y = functional.pad(y, pad, mode="reflect" if missing < size else "replicate")
-    return y
+        return tiled(mean, y, self.net.multiple, growth=2 if refine else 1)
 
 
 @cache
-def _shipped(device: str, precision: str) -> SmallPrior:
-    file = resources.files("flipproof.prior") / "weights" / "small.safetensors"
-    try:
-        weights = file.read_bytes()
-    except OSError as error:
-        raise WeightsError(f"the shipped weights are missing: {error}") from error
-    digest = hashlib.sha256(weights).hexdigest()
-    if digest != SMALL_SHA256:
-        raise WeightsError(f"the shipped weights are altered: expected SHA-256 {SMALL_SHA256}, got {digest}")
-    return SmallPrior.from_bytes(weights, device, precision)
+def _shipped(weights: ShippedWeights, device: str, precision: str) -> SmallPrior:
+    return SmallPrior.from_bytes(weights.read(), device, precision)

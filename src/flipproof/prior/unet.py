@@ -8,10 +8,19 @@ About 62 thousand multiply-adds per pixel.
 
 from __future__ import annotations
 
-from torch import Tensor, cat, linspace, nn
+from collections.abc import Callable, Mapping
+from itertools import count
+from textwrap import shorten
+
+from torch import Tensor, cat, device, linspace, nn
 from torch.nn import functional
 
+from flipproof.errors import WeightsError
+
 __all__ = ["ResidualBlock", "UNet"]
+
+MOST_SCALES = 7
+"""A picture is padded to multiples of two to this power."""
 
 
 class ResidualBlock(nn.Module):
@@ -68,19 +77,59 @@ class UNet(nn.Module):
         self.dec = nn.ModuleList(_blocks(widths[i], decoder_blocks[i], embedding) for i in scales)
         self.head = nn.Conv2d(widths[0], 12, 3, padding=1)
 
+    @classmethod
+    def from_state(cls, state: Mapping[str, Tensor]) -> UNet:
+        """Returns the network, in float32, that a state dictionary is of.
+
+        Arguments:
+            state: Tensors by name; scales, blocks and widths follow from them.
+
+        Raises:
+            WeightsError: It is no state dictionary of such a network.
+        """
+        for name, tensor in state.items():
+            if not tensor.is_floating_point():
+                raise WeightsError(f"expected floating-point numbers in {name}, got {tensor.dtype}")
+        scales = 1 + _run_length(state, "down.{}.bias")
+        if scales > MOST_SCALES:
+            raise WeightsError(f"expected a network of at most {MOST_SCALES} scales, got {scales}")
+        widths = [_length(state, "stem.bias"), *(_length(state, f"down.{i}.bias") for i in range(scales - 1))]
+        encoder_blocks, decoder_blocks = (
+            tuple(_run_length(state, f"{way}.{i}.{{}}.film.bias") for i in range(number))
+            for way, number in (("enc", scales), ("dec", scales - 1))
+        )
+        with device("meta"):  # tensors without memory: what a file claims costs nothing until it is there
+            net = cls(
+                tuple(widths), encoder_blocks, decoder_blocks, _length(state, "embed.0.bias"), _length(state, "freqs")
+            )
+        try:
+            net.load_state_dict({name: tensor.float() for name, tensor in state.items()}, assign=True)
+        except RuntimeError as error:
+            raise WeightsError(shorten(str(error), 200)) from error
+        return net
+
     def forward(self, x: Tensor, c: Tensor, u: Tensor) -> Tensor:
         """Maps ``x`` (B, 3, H, W), ``c`` (B,) and ``u`` (B,) to (B, 3, H, W); sides are multiples of ``multiple``."""
+        e = self.embedding(c, u)
+        return self.traverse(x, lambda block, h: block(h, e))
+
+    def embedding(self, c: Tensor, u: Tensor) -> Tensor:
+        """Returns the noise embedding (B, embedding) of ``c`` (B,) and ``u`` (B,)."""
         angles = c[:, None] * self.freqs
-        e = self.embed(cat([c[:, None], angles.sin(), angles.cos(), u[:, None]], dim=1))
-        h, skips = self.stem(functional.pixel_unshuffle(x, 2)), []
+        e: Tensor = self.embed(cat([c[:, None], angles.sin(), angles.cos(), u[:, None]], dim=1))
+        return e
+
+    def traverse(self, x: Tensor, apply: Callable[[ResidualBlock, Tensor], Tensor]) -> Tensor:
+        """Maps ``x`` (B, 3, H, W) to (B, 3, H, W), given what a residual block makes of its input."""
+        h, skips = self.stem(functional.pixel_unshuffle(x, 2).to(self.stem.weight.dtype)), []
         for scale, blocks in enumerate(self.enc):
             if scale:
                 skips.append(h)
                 h = self.down[scale - 1](h)
-            h = _run(blocks, h, e)
+            h = _run(blocks, h, apply)
         for scale in reversed(range(len(self.dec))):
-            h = functional.pixel_shuffle(self.up[scale](h), 2) + skips[scale]
-            h = _run(self.dec[scale], h, e)
+            h = functional.pixel_shuffle(self.up[scale](h), 2) + skips.pop()
+            h = _run(self.dec[scale], h, apply)
         return functional.pixel_shuffle(self.head(h), 2)
 
 
@@ -88,7 +137,19 @@ def _blocks(width: int, count: int, embedding: int) -> nn.ModuleList:
     return nn.ModuleList(ResidualBlock(width, embedding) for _ in range(count))
 
 
-def _run(blocks: nn.Module, h: Tensor, e: Tensor) -> Tensor:
+def _run(blocks: nn.Module, h: Tensor, apply: Callable[[ResidualBlock, Tensor], Tensor]) -> Tensor:
     for block in blocks.children():
-        h = block(h, e)
+        h = apply(block, h)  # type: ignore[arg-type]
     return h
+
+
+def _run_length(state: Mapping[str, Tensor], pattern: str) -> int:
+    """Returns how many names there are with the numbers from 0 without a gap."""
+    return next(number for number in count() if pattern.format(number) not in state)
+
+
+def _length(state: Mapping[str, Tensor], name: str) -> int:
+    if name not in state or state[name].ndim != 1 or not len(state[name]):
+        got = tuple(state[name].shape) if name in state else "none"
+        raise WeightsError(f"expected a vector {name}, got {got}")
+    return len(state[name])

@@ -1,72 +1,57 @@
-"""Training checkpoints: network, moving average and the state of Adam in one safetensors file."""
+"""Training checkpoints: every tensor that a run needs to go on, in one safetensors file."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
 
-import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from flipproof.errors import WeightsError
 
-__all__ = ["restore_checkpoint", "save_checkpoint"]
+__all__ = ["prefixed", "read_tensors", "under", "write_tensors"]
 
 
-def save_checkpoint(
-    path: Path,
-    net: nn.Module,
-    average: Mapping[str, Tensor],
-    optimizer: torch.optim.Optimizer,
-    header: Mapping[str, str],
-) -> None:
-    """Writes a checkpoint in one atomic move.
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, str] | None = None) -> None:
+    """Writes tensors by name in one atomic move.
 
     Arguments:
         path: Where to.
-        net: The network in training.
-        average: The moving average of its parameters, by name.
-        optimizer: Its moments are written, not its settings.
-        header: Anything else.
+        tensors: Copied to the CPU where they are elsewhere.
+        header: Texts by name.
     """
-    tensors = {f"net.{name}": t for name, t in net.state_dict().items()}
-    tensors |= {f"average.{name}": t for name, t in average.items()}
-    for index, state in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{index}.{name}": t for name, t in state.items()}
     partial = path.with_suffix(".part")
-    save_file({name: t.detach().clone().contiguous().cpu() for name, t in tensors.items()}, partial, dict(header))
+    save_file({name: t.detach().clone().contiguous().cpu() for name, t in tensors.items()}, partial, dict(header or {}))
     partial.replace(path)
 
 
-def restore_checkpoint(
-    path: Path, net: nn.Module, average: Mapping[str, Tensor], optimizer: torch.optim.Optimizer
-) -> dict[str, str]:
-    """Puts back what :func:`save_checkpoint` wrote.
-
-    Returns:
-        The header.
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Returns the tensors and the header that :func:`write_tensors` wrote.
 
     Raises:
-        WeightsError: The file is no checkpoint of this network.
+        WeightsError: The file is missing or no safetensors.
     """
     try:
         with safe_open(path, framework="pt") as file:
-            header: dict[str, str] = file.metadata()
-        tensors = load_file(path)
-        net.load_state_dict(_under(tensors, "net."))
-        for name, tensor in _under(tensors, "average.").items():
-            average[name].copy_(tensor)
-    except Exception as error:
-        raise WeightsError(f"{path} is not a training checkpoint: {str(error).splitlines()[0]}") from error
-    moments: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in _under(tensors, "optimizer.").items():
-        index, key = name.split(".")
-        moments.setdefault(int(index), {})[key] = tensor
-    optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
-    return header
+            header: dict[str, str] = file.metadata() or {}
+        return load_file(path), header
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(f"expected tensors in {path}: {str(error).splitlines()[0]}") from error
 
 
-def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+def under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Returns the tensors whose names begin with ``prefix`` and a dot, without them.
+
+    Example:
+        >>> from torch import zeros
+        >>> list(under({"net.bias": zeros(1), "average.bias": zeros(1)}, "net"))
+        ['bias']
+    """
+    return {name.removeprefix(f"{prefix}."): t for name, t in tensors.items() if name.startswith(f"{prefix}.")}
+
+
+def prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Returns tensors with ``prefix`` and a dot before their names: the inverse of :func:`under`."""
+    return {f"{prefix}.{name}": t for name, t in tensors.items()}

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
+from flipproof.train.options import Data, Device, Every, LearningRate, Minutes, Out, Resume, Seed, Threads
+
+if TYPE_CHECKING:
+    from flipproof.prior.unet import UNet
+
 app = typer.Typer(help="Train a prior or a learned codec.", no_args_is_help=True)
 console = Console(stderr=True)
+
+PAIRS_CODEC = "tracks[protect=none,precision=bfloat16]"
 
 
 @app.callback()
@@ -19,87 +27,161 @@ def _group() -> None:
 
 @app.command()
 def small(
-    data: Annotated[Path, typer.Option(help="Folder with index.tsv and *.tar of photographs.")],
-    out: Annotated[Path, typer.Option(help="Folder for checkpoint, weights and log.")] = Path("runs/small"),
+    data: Data,
+    out: Out = Path("runs/small"),
     init: Annotated[Path | None, typer.Option(help="Weights (safetensors) to start from.")] = None,
-    resume: Annotated[bool, typer.Option(help="Go on from the checkpoint in the output folder.")] = False,
+    grow: Annotated[bool, typer.Option(help="Add the residual blocks that the network of --init lacks.")] = False,
+    resume: Resume = False,
     yardstick: Annotated[Path | None, typer.Option(help="Kodak folder to validate on.")] = None,
-    steps: Annotated[int, typer.Option(min=1)] = 6000,
-    batch: Annotated[int, typer.Option(min=1)] = 16,
-    patch: Annotated[int, typer.Option(min=32, help="Side of a patch, a multiple of 16.")] = 96,
-    learning_rate: Annotated[float, typer.Option(min=0)] = 5e-4,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
-    every: Annotated[int, typer.Option(min=1, help="Steps between checkpoints.")] = 250,
-    threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 1,
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    minutes: Minutes = 92,
+    learning_rate: LearningRate = 5e-4,
+    bfloat16: Annotated[bool, typer.Option(help="Round to bfloat16 in convolutions.")] = True,
+    seed: Seed = 0,
+    every: Every = 240,
+    threads: Threads = 1,
+    device: Device = "cpu",
 ) -> None:
     """Train the small prior; with --resume, go on where the last run stopped."""
-    import torch
-
-    from flipproof.errors import SpecError
-    from flipproof.prior.load import check_device
     from flipproof.prior.small import SmallPrior
-    from flipproof.prior.unet import UNet
     from flipproof.train.data import PhotoSet
-    from flipproof.train.loop import Recipe, Trainer, train
+    from flipproof.train.loop import CHECKPOINT, train
+    from flipproof.train.small import PACE, Recipe, SmallTrainer
     from flipproof.train.yardstick import yardstick as measure
 
-    if patch % 16:
-        raise SpecError(f"expected a patch whose side is a multiple of 16, got {patch}")
-    check_device(device)
-    torch.set_num_threads(threads)
-    torch.manual_seed(seed)
-    net = SmallPrior.from_bytes(init.read_bytes()).net.train().requires_grad_(True) if init else UNet()
-    recipe = Recipe(steps=steps, batch=batch, patch=patch, learning_rate=learning_rate, seed=seed)
-    trainer = Trainer(recipe, net, device)
-    if resume:
-        trainer.restore(out / "checkpoint.safetensors")
+    _ready(device, threads, seed)
+    net = _network(init, grow)
     photos = PhotoSet.load(data)
-    console.print(f"{len(photos.groups)} photographs, step {trainer.step} of {steps}")
+    pace = replace(PACE, seconds=60 * minutes, learning_rate=learning_rate)
+    recipe = Recipe(pace, bfloat16=bfloat16, seed=seed)
+    trainer = SmallTrainer(recipe, net, photos, device)
+    if resume:
+        trainer.restore(out / CHECKPOINT)
+    console.print(f"{len(photos.groups)} photographs, {trainer.seconds:.0f} of {60 * minutes:.0f} seconds")
 
-    def validate(net: UNet) -> dict[str, float]:
-        return measure(SmallPrior(net, 0), yardstick) if yardstick else {}
+    def check() -> dict[str, float]:
+        return measure(SmallPrior(trainer.learner.averaged(), 0), yardstick) if yardstick else {}
 
-    train(trainer, photos, out, _report, validate, every)
+    train(trainer, out, _report, check, every)
 
 
 @app.command()
 def hyperprior(
-    data: Annotated[Path, typer.Option(help="Folder with index.tsv and *.tar of photographs.")],
-    out: Annotated[Path, typer.Option(help="Folder for checkpoint, weights and log.")] = Path("runs/hyperprior"),
-    resume: Annotated[bool, typer.Option(help="Go on from the checkpoint in the output folder.")] = False,
+    data: Data,
+    out: Out = Path("runs/hyperprior"),
+    resume: Resume = False,
     check: Annotated[Path | None, typer.Option(help="Folder of PNG files to check on.")] = None,
-    minutes: Annotated[float, typer.Option(min=0, help="Time to train for, from the start of the first run.")] = 90,
+    minutes: Minutes = 90,
     batch: Annotated[int, typer.Option(min=1)] = 8,
     patch: Annotated[int, typer.Option(min=64, help="Side of a crop, a multiple of 64.")] = 128,
-    learning_rate: Annotated[float, typer.Option(min=0)] = 1e-3,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
-    every: Annotated[float, typer.Option(min=0, help="Seconds between checkpoints.")] = 180,
-    threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 1,
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    learning_rate: LearningRate = 1e-3,
+    seed: Seed = 0,
+    every: Every = 180,
+    threads: Threads = 1,
+    device: Device = "cpu",
 ) -> None:
     """Train the networks of the codec hyperprior; with --resume, go on where the last run stopped."""
-    import torch
-
     from flipproof.errors import SpecError
     from flipproof.learned.hyperprior import Hyperprior
-    from flipproof.prior.load import check_device
     from flipproof.train.data import PhotoSet
-    from flipproof.train.hyperprior import Recipe, Trainer, rate_distortion, train
-    from flipproof.train.pyramid import Pyramid
+    from flipproof.train.hyperprior import PACE, HyperpriorTrainer, Recipe, rate_distortion
+    from flipproof.train.loop import CHECKPOINT, train
 
     if patch % 64:
         raise SpecError(f"expected a patch whose side is a multiple of 64, got {patch}")
+    _ready(device, threads, seed)
+    photos = PhotoSet.load(data)
+    pace = replace(PACE, seconds=60 * minutes, learning_rate=learning_rate)
+    recipe = Recipe(pace, batch, patch, seed=seed)
+    trainer = HyperpriorTrainer(recipe, Hyperprior(), photos, device)
+    if resume:
+        trainer.restore(out / CHECKPOINT)
+    console.print(f"{len(photos.groups)} photographs, {trainer.seconds:.0f} of {60 * minutes:.0f} seconds")
+    score = (lambda: rate_distortion(trainer.learner.averaged(), check)) if check else dict
+    train(trainer, out, _report, score, every)
+
+
+@app.command()
+def sharp(
+    data: Data,
+    pairs: Annotated[Path, typer.Option(help="Folder for pairs of photographs and what the codec makes of them.")],
+    out: Out = Path("runs/sharp"),
+    init: Annotated[Path | None, typer.Option(help="Weights of the prior (safetensors) to start from.")] = None,
+    resume: Resume = False,
+    check: Annotated[Path | None, typer.Option(help="Folder of pairs to check on.")] = None,
+    codec: Annotated[str, typer.Option(help="Codec that makes the pairs; unprotected suits best.")] = PAIRS_CODEC,
+    crops: Annotated[int, typer.Option(min=1, help="Crops to make pairs of, three to each.")] = 900,
+    minutes: Minutes = 60,
+    batch: Annotated[int, typer.Option(min=1)] = 8,
+    patch: Annotated[int, typer.Option(min=96, max=256, help="Side of a patch, a multiple of 16.")] = 128,
+    learning_rate: LearningRate = 4e-4,
+    adversary: Annotated[float, typer.Option(min=0, help="Weight of a discriminator, such as 0.25.")] = 0,
+    seed: Seed = 0,
+    every: Every = 180,
+    threads: Threads = 1,
+    device: Device = "cpu",
+) -> None:
+    """Train the refiner of the reconstruction sharp; makes the pairs that are missing first."""
+    from flipproof import registry
+    from flipproof.codec.rcc import ChainCodec
+    from flipproof.errors import SpecError
+    from flipproof.metric.dists import Dists
+    from flipproof.metric.lpips import Lpips
+    from flipproof.train.data import PhotoSet
+    from flipproof.train.loop import CHECKPOINT, train
+    from flipproof.train.pairs import PairRecipe, Pairs, make_pairs
+    from flipproof.train.refiner import PACE, Recipe, RefinerTrainer, first_network, measured
+
+    if patch % 16:
+        raise SpecError(f"expected a patch whose side is a multiple of 16, got {patch}")
+    coder = registry.codec(codec)
+    if not isinstance(coder, ChainCodec):
+        raise SpecError(f"expected a codec that steers a chain, got {codec}")
+    _ready(device, threads, seed)
+    make_pairs(PairRecipe(crops, seed=seed), PhotoSet.load(data), coder, pairs, _report_crop)
+    pace = replace(PACE, seconds=60 * minutes, learning_rate=learning_rate)
+    recipe = Recipe(pace, batch, patch, adversary=adversary, seed=seed)
+    metrics = Lpips.load("alex", device), Dists.load(device)
+    trainer = RefinerTrainer(recipe, first_network(init), Pairs.load(pairs), *metrics, device)
+    if resume:
+        trainer.restore(out / CHECKPOINT)
+    console.print(f"{len(trainer.pairs.crops)} crops, {trainer.seconds:.0f} of {60 * minutes:.0f} seconds")
+    held = Pairs.load(check) if check else None
+    metric = Lpips.load("alex")
+    train(trainer, out, _report, lambda: measured(trainer.learner.averaged(), held, metric) if held else {}, every)
+
+
+def _ready(device: str, threads: int, seed: int) -> None:
+    """Checks the device, sets the number of threads and seeds the first weights."""
+    import torch
+
+    from flipproof.prior.load import check_device
+
     check_device(device)
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
-    recipe = Recipe(seconds=60 * minutes, batch=batch, patch=patch, learning_rate=learning_rate, seed=seed)
-    trainer = Trainer(recipe, Hyperprior(), device)
-    if resume:
-        trainer.restore(out / "checkpoint.safetensors")
-    photos = Pyramid(PhotoSet.load(data), patch)
-    console.print(f"{len(photos.groups)} photographs, {trainer.seconds:.0f} of {recipe.seconds:.0f} seconds")
-    train(trainer, photos, out, _report, lambda net: rate_distortion(net, check) if check else {}, every)
+
+
+def _network(init: Path | None, grow: bool) -> UNet:
+    """Returns the network to train: a new one, that of a file, or one that computes the same and has more blocks."""
+    from flipproof.errors import SpecError
+    from flipproof.prior.unet import UNet
+    from flipproof.train import growth
+    from flipproof.train.checkpoint import read_tensors
+    from flipproof.train.small import DECODER_BLOCKS, ENCODER_BLOCKS
+
+    if grow and init is None:
+        raise SpecError("expected weights to grow from (--init FILE), got none")
+    if init is not None and not grow:
+        return UNet.from_state(read_tensors(init)[0])
+    net = UNet(encoder_blocks=ENCODER_BLOCKS, decoder_blocks=DECODER_BLOCKS)
+    if init is not None:
+        growth.grow(net, {name: tensor.float() for name, tensor in read_tensors(init)[0].items()})
+    return net
+
+
+def _report_crop(index: int) -> None:
+    if index % 50 == 49:
+        console.print(f"{index + 1} crops")
 
 
 def _report(row: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Training patches: photographs in tar files, cropped, halved and turned by a seeded generator."""
+"""Training photographs: pictures in tar files, grouped by what they show."""
 
 from __future__ import annotations
 
@@ -15,8 +15,6 @@ from PIL import Image
 from flipproof.errors import ImageError
 
 __all__ = ["PhotoSet"]
-
-SCALES = (1, 2, 4)
 
 
 @dataclass(frozen=True)
@@ -52,35 +50,3 @@ class PhotoSet:
         if not groups:
             raise ImageError(f"expected photographs in the tar files of {folder}, got none")
         return cls(tuple(tuple(group) for group in groups.values()))
-
-    def patches(self, count: int, size: int, rng: np.random.Generator) -> NDArray[np.float32]:
-        """Draws patches: a photograph, one of its files, a scale, a place, a flip and a turn, all uniform.
-
-        Arguments:
-            count: How many.
-            size: Side in pixels; photographs too small for a scale are taken at a finer one.
-            rng: Source of every choice.
-
-        Returns:
-            Patches with shape (count, 3, size, size) in [-1, 1].
-
-        Raises:
-            ImageError: No photograph is large enough.
-        """
-        groups = [[photo for photo in group if min(photo.shape[:2]) >= size] for group in self.groups]
-        fitting = [group for group in groups if group]
-        if not fitting:
-            raise ImageError(f"expected photographs of at least {size} pixels a side, got smaller ones only")
-        return np.stack([_patch(fitting, size, rng) for _ in range(count)])
-
-
-def _patch(groups: list[list[NDArray[np.uint8]]], size: int, rng: np.random.Generator) -> NDArray[np.float32]:
-    group = groups[rng.integers(len(groups))]
-    photo = group[rng.integers(len(group))]
-    k = int(rng.choice([k for k in SCALES if min(photo.shape[:2]) >= k * size]))
-    top, left = (rng.integers(side - k * size + 1) for side in photo.shape[:2])
-    crop = photo[top : top + k * size, left : left + k * size].astype(np.float32)
-    crop = crop.reshape(size, k, size, k, 3).mean(axis=(1, 3)) / 127.5 - 1
-    flipped: NDArray[np.float32] = crop[:, :: int(rng.choice((-1, 1)))]
-    turned = np.rot90(flipped, int(rng.integers(4)))
-    return np.ascontiguousarray(turned.transpose(2, 0, 1))

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
+from flipproof.prior.shipped import SHIPPED
 from flipproof.study import labels
 from flipproof.study.record import CodecEntry, Record
 from flipproof.study.series import bit_error_rate
@@ -29,7 +30,6 @@ __all__ = ["LPIPS", "Comparison", "Published", "Unfilled", "beside", "published"
 LPIPS = "lpips-alex"
 """The metric behind the published LPIPS: its code leaves the trunk at the default of pyiqa."""
 
-_OWN_PRIOR = "small"
 _SAME_RATE, _NEAR_RATE = 1.02, 1.25
 _WORDS = {"kodak24": "kodak", "div2k-valid": "div2k"}
 
@@ -175,7 +175,7 @@ def unfilled(comparisons: Iterable[Comparison]) -> list[Unfilled]:
 def _compare(cell: Published, points: Sequence[Point], record: Record) -> Comparison:
     datasets = {name for name in record.datasets if _WORDS[cell.dataset] in name.lower()}
     entries = [codec for codec in record.codecs if codec.name == cell.codec]
-    true = [entry for entry in entries if entry.config.get("prior") != _OWN_PRIOR]
+    true = [entry for entry in entries if entry.config.get("prior") not in SHIPPED]
     here = [point for point in points if point.dataset in datasets and _same_channel(point, cell)]
     stand_in = _nearest([point for point in here if _is_of(point, entries) and not _is_of(point, true)], cell)
     measured = _nearest([point for point in here if _is_of(point, true)], cell)

@@ -1,7 +1,7 @@
-"""A tracks file in the making: what each step wants, what still fits, and the header that says so.
+"""A file in the making whose budget follows the information: what each step wants, what still fits, and the header.
 
-Header fields after the common ones: the schedule, the number of steps, the grid the chain ends on, noise and tracks of
-the last step, then the tracks of all steps before it, quantised to quarter octaves, the first two on 7 bits each and
+Header fields after the common ones: the schedule, the number of steps, the grid the chain ends on, noise and budget of
+the last step, then the budgets of all steps before it, quantised to quarter octaves, the first two on 7 bits each and
 the others as differences, which hover around 1.
 """
 
@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
@@ -19,19 +19,17 @@ from flipproof.bits import BitArray, BitReader, BitWriter
 from flipproof.chain import Move, Proposal, follow, walk
 from flipproof.codec.rcc import codebook_for
 from flipproof.codec.script import COMMON_BITS, Common, Script, Step
+from flipproof.codec.spending import Spending
 from flipproof.codec.target import Target
 from flipproof.errors import HeaderError
 from flipproof.prior.base import Prior
 from flipproof.protection.plan import Plan
-from flipproof.protocol.tracks import TracksProtocol
+from flipproof.protocol.base import SelectionProtocol
 from flipproof.schedule import GrownSchedule, Level
-from flipproof.selection.tracks import capture, select_tracks, track_bits
 
-__all__ = ["GROWTH_RESERVE", "MOST_STEPS", "Draft", "TrackStep", "read_tracks_script", "smallest_file"]
+__all__ = ["GROWTH_RESERVE", "MOST_STEPS", "CodedStep", "Draft", "read_grown_script", "smallest_file"]
 
-BUDGET_SCALE = 0.8
-"""Tracks spent over tracks that the information asks for; less than 1 lets the chain run a little ahead."""
-GROWTH_RESERVE = 1.0
+GROWTH_RESERVE = 1.5
 """A chain grows at first only if it can afford the new band and then this many times its bits."""
 SIGMA_LEAST = 0.015
 """Noise under which the shipped prior has nothing left to say."""
@@ -39,24 +37,25 @@ MOST_STEPS = 63
 MOST_RATE = 24
 """Bits per pixel that a payload may have, and 1280 bits more."""
 BEYOND = 64
-"""Tracks tried beyond the most that fit at first."""
+"""Budgets tried beyond the most that fits at first."""
 MOST_CODE = 127
 """Largest budget code, of seven bits."""
 SIGMA_TOP, SIGMA_OCTAVES, SIGMA_BITS = 16.0, 12, 12
-TRACKS_BITS = 22
-FIXED_BITS = 3 + 8 + 5 + 3 + 4 + 6 + 3 + SIGMA_BITS + TRACKS_BITS
+FIXED_BITS = 3 + 8 + 5 + 3 + 4 + 6 + 3 + SIGMA_BITS
 
 
 @dataclass(frozen=True)
-class TrackStep(Step):
-    """A step of tracks.
+class CodedStep(Step):
+    """A step of a draft.
 
     Attributes:
         protocol: How its selection is written.
-        code: Its number of tracks as the header has it, in quarter octaves.
+        amount: Its budget.
+        code: The same as the header has it, in quarter octaves.
     """
 
-    protocol: TracksProtocol
+    protocol: SelectionProtocol
+    amount: int
     code: int = 0
 
 
@@ -68,7 +67,8 @@ class Draft:
         schedule: Proposes the levels.
         common: What the header says of the picture and its space.
         target: Bytes the file may have.
-        track_bits: Index bits of the longest tracks.
+        spending: What its bits buy.
+        longest: What the codec says of its choices on four bits: index bits of the longest tracks, bits of a window.
         plan: The protection of the payload.
         growth_reserve: Bits that must be left after growing, over those of the new band; 0 grows in any case.
         steps: The steps.
@@ -78,10 +78,11 @@ class Draft:
     schedule: GrownSchedule
     common: Common
     target: int
-    track_bits: int
+    spending: Spending
+    longest: int
     plan: Plan
     growth_reserve: float
-    steps: list[TrackStep] = field(default_factory=list)
+    steps: list[CodedStep] = field(default_factory=list)
     bits: list[BitArray] = field(default_factory=list)
     _full: bool = False
 
@@ -113,81 +114,87 @@ class Draft:
         writer.write("first sigma (1/16)", int(16 * self.schedule.start), 8)
         writer.write("growth threshold (1/16)", int(16 * self.schedule.threshold), 5)
         writer.write("steps per octave", self.schedule.steps_per_octave, 3)
-        writer.write("longest track (log2)", self.track_bits, 4)
+        writer.write("longest track (log2) or window", self.longest, 4)
         writer.write("steps", len(self.steps), 6)
         writer.write("finest grid (log2)", _log2(last.level.grid), 3)
         writer.write("last sigma", _sigma_code(last.level.sigma), SIGMA_BITS)
-        writer.write("last tracks", last.protocol.tracks, TRACKS_BITS)
+        writer.write("last budget", last.amount, self.spending.field_bits)
         _write_codes(writer, self.steps[:-1])
         return writer
 
-    def wish(self, proposal: Proposal, energy: float) -> TrackStep:
+    def _wish(self, proposal: Proposal, energy: float) -> CodedStep:
         """Returns the step that moves the chain to the proposed level."""
-        gain = BUDGET_SCALE * energy * (proposal.target.sigma**-2 - proposal.source**-2)
-        bits = self.track_bits
-        for _ in range(3):
-            step = self.with_tracks(proposal, gain / capture(bits) ** 2)
-            bits = step.protocol.index_bits
-        return step
+        gain = self.spending.scale * energy * (proposal.target.sigma**-2 - proposal.source**-2)
+        code = min(MOST_CODE, round(4 * math.log2(max(1.0, self.spending.amount(proposal.size, gain)))))
+        amount = min(_budget(code), self.spending.most(proposal.size))
+        return self._step(proposal, proposal.target, amount, code)
 
-    def with_tracks(self, proposal: Proposal, tracks: float) -> TrackStep:
-        """Returns the step to the proposed level with about so many tracks."""
-        code = min(MOST_CODE, round(4 * math.log2(max(1.0, tracks))))
-        protocol = _protocol(proposal.size, min(_budget(code), proposal.size), self.track_bits)
-        return TrackStep(proposal.target, proposal.growing, protocol, code)
+    def _step(self, proposal: Proposal, level: Level, amount: int, code: int = 0) -> CodedStep:
+        return CodedStep(level, proposal.growing, self.spending.protocol(proposal.size, amount), amount, code)
 
-    def _fit(self, proposal: Proposal, energy: float) -> TrackStep | None:
+    def _fit(self, proposal: Proposal, energy: float) -> CodedStep | None:
         """Returns the step to take: as wished, or the last one with all that is left, or None."""
-        step = self.wish(proposal, energy)
+        step = self._wish(proposal, energy)
         spent = self._size_with(step)
         if proposal.growing and self.growth_reserve and spent + self.growth_reserve * step.bits / 8 > self.target:
             return None
-        if spent < self.target and len(self.steps) < MOST_STEPS - 1 and self._leaves_room(step):
+        if spent < self.target and len(self.steps) < MOST_STEPS - 1 and self._leaves_room(proposal, step):
             return step
         self._full = True
-        tracks = self._most_tracks(proposal)
-        return _last(proposal, energy, tracks, self.track_bits) if tracks else None
+        amount = self._most(proposal)
+        return self._last(proposal, energy, amount) if amount else None
 
-    def _take(self, step: TrackStep, proposal: Proposal, residual: Tensor) -> Move:
+    def _last(self, proposal: Proposal, energy: float, amount: int) -> CodedStep:
+        """Returns the step that takes a budget, to the level it pays for; growing, no lower than what is known."""
+        gain = self.spending.gain(proposal.size, amount)
+        precision = proposal.source**-2 + gain / (self.spending.scale * energy)
+        code = _sigma_code(max(precision**-0.5, proposal.target.sigma if proposal.growing else SIGMA_LEAST))
+        while _sigma(code) >= proposal.source:
+            code += 1
+        return self._step(proposal, Level(proposal.target.grid, _sigma(code)), amount)
+
+    def _take(self, step: CodedStep, proposal: Proposal, residual: Tensor) -> Move:
         codebook = codebook_for(self.common.codebook, step, proposal)
-        selection = select_tracks(codebook.analyse(residual), step.protocol.tracks, step.protocol.index_bits)
+        bits, steering = self.spending.select(codebook, residual, step.protocol)
         self.steps.append(step)
-        self.bits.append(step.protocol.write(selection))
-        return Move(step.level.sigma, selection.steer(codebook))
+        self.bits.append(bits)
+        return Move(step.level.sigma, steering.steer(codebook))
 
-    def _leaves_room(self, step: TrackStep) -> bool:
-        """Returns whether a step of one track would still fit after one more step."""
-        least = replace(step, protocol=TracksProtocol(1, self.track_bits))
-        return self._size_with(step, least) <= self.target
+    def _leaves_room(self, proposal: Proposal, step: CodedStep) -> bool:
+        """Returns whether a step of the least budget would still fit after one more step."""
+        return self._size_with(step, self._step(proposal, proposal.target, 1)) <= self.target
 
-    def _size_with(self, *more: TrackStep) -> int:
+    def _size_with(self, *more: CodedStep) -> int:
         """Returns the bytes of the file if it ended with more steps."""
         steps = [*self.steps, *more]
         payload = -(-sum(step.bits for step in steps) // 8)
-        return container.packed_size(_fields_size(steps[:-1]), payload, self.plan)
+        return container.packed_size(_fields_size(steps[:-1], self.spending.field_bits), payload, self.plan)
 
-    def _most_tracks(self, proposal: Proposal) -> int:
-        """Returns the most tracks one last step can have."""
-        size = proposal.size
+    def _most(self, proposal: Proposal) -> int:
+        """Returns the largest budget one last step can have."""
 
-        def bytes_with(tracks: int) -> int:
-            protocol = _protocol(size, tracks, self.track_bits)
-            return self._size_with(TrackStep(proposal.target, proposal.growing, protocol))
+        def bytes_with(amount: int) -> int:
+            return self._size_with(self._step(proposal, proposal.target, amount))
 
-        most = min(size, (1 << TRACKS_BITS) - 1)
-        tracks = bisect_right(range(1, most + 1), self.target, key=bytes_with)
+        most = self.spending.most(proposal.size)
+        amount = bisect_right(range(1, most + 1), self.target, key=bytes_with)
         # sizes fall now and then, where one more byte moves the end of a tier so that a block less is needed
-        beyond = range(min(most, tracks + BEYOND), tracks, -1)
-        return next((more for more in beyond if bytes_with(more) <= self.target), tracks)
+        beyond = range(min(most, amount + BEYOND), amount, -1)
+        return next((more for more in beyond if bytes_with(more) <= self.target), amount)
 
 
-def smallest_file(plan: Plan) -> int:
+def smallest_file(plan: Plan, field_bits: int) -> int:
     """Returns the bytes of a file with one step of a few bits."""
-    return container.packed_size(_fields_size([]), 2, plan)
+    return container.packed_size(_fields_size([], field_bits), 2, plan)
 
 
-def read_tracks_script(reader: BitReader, common: Common) -> Script:
-    """Reads the header fields of a tracks file.
+def read_grown_script(reader: BitReader, common: Common, spending_of: Callable[[int], Spending]) -> Script:
+    """Reads the header fields of a file.
+
+    Arguments:
+        reader: Stands at the first of them.
+        common: The fields before.
+        spending_of: Maps the four bits of a codec's own to what its bits buy.
 
     Raises:
         HeaderError: They describe no possible chain.
@@ -196,20 +203,20 @@ def read_tracks_script(reader: BitReader, common: Common) -> Script:
     start = reader.read("first sigma (1/16)", 8) / 16
     threshold = reader.read("growth threshold (1/16)", 5) / 16
     per_octave = reader.read("steps per octave", 3)
-    most = reader.read("longest track (log2)", 4)
+    spending = spending_of(reader.read("longest track (log2) or window", 4))
     count = reader.read("steps", 6)
     finest = 1 << reader.read("finest grid (log2)", 3)
     sigma = _sigma(reader.read("last sigma", SIGMA_BITS))
-    last = reader.read("last tracks", TRACKS_BITS)
+    last = reader.read("last budget", spending.field_bits)
     fits = finest <= coarsest and (coarsest == 1 or common.space.factor == 1)
     if not (per_octave and start and threshold and count and last and fits):
         raise HeaderError("the header describes no possible chain")
     schedule = GrownSchedule(coarsest, start, threshold, per_octave)
     budgets = [*(_budget(code) for code in _read_codes(reader, count - 1)), last]
     steps: list[Step] = []
-    for (level, growing), tracks in zip(_path(schedule, finest), budgets, strict=False):
+    for (level, growing), amount in zip(_path(schedule, finest), budgets, strict=False):
         size = _band_size(common, coarsest, level.grid, growing)
-        steps.append(Step(level, growing, _protocol(size, min(tracks, size), most)))
+        steps.append(Step(level, growing, spending.protocol(size, min(amount, spending.most(size)))))
     most_bits = MOST_RATE * common.height * common.width + 1280
     end, before = steps[-1], steps[-2].level.sigma if count > 1 else math.inf
     if not (end.growing or sigma < before) or sum(step.bits for step in steps) > most_bits:
@@ -227,20 +234,6 @@ def _path(schedule: GrownSchedule, finest: int) -> Iterator[tuple[Level, bool]]:
         level, growing = finer or schedule.next(level), finer is not None
 
 
-def _last(proposal: Proposal, energy: float, tracks: int, most: int) -> TrackStep:
-    """Returns the step that takes the given tracks, to the level they pay for; growing, no lower than what is known."""
-    protocol = _protocol(proposal.size, tracks, most)
-    precision = proposal.source**-2 + tracks * capture(protocol.index_bits) ** 2 / (BUDGET_SCALE * energy)
-    code = _sigma_code(max(precision**-0.5, proposal.target.sigma if proposal.growing else SIGMA_LEAST))
-    while _sigma(code) >= proposal.source:
-        code += 1
-    return TrackStep(Level(proposal.target.grid, _sigma(code)), proposal.growing, protocol)
-
-
-def _protocol(size: int, tracks: int, most: int) -> TracksProtocol:
-    return TracksProtocol(tracks, track_bits(size, tracks, most))
-
-
 def _band_size(common: Common, coarsest: int, grid: int, growing: bool) -> int:
     """Returns the number of samples a step moves: of the whole grid, or of its detail band."""
     samples = common.samples(coarsest, grid)
@@ -251,31 +244,31 @@ def _budget(code: int) -> int:
     return round(math.exp2(code / 4))
 
 
-def _write_codes(writer: BitWriter, steps: list[TrackStep]) -> None:
+def _write_codes(writer: BitWriter, steps: list[CodedStep]) -> None:
     for index, step in enumerate(steps):
         if index < 2:
-            writer.write("tracks (quarter octaves)", step.code, 7)
+            writer.write("budget (quarter octaves)", step.code, 7)
         else:
-            writer.write_signed("tracks (quarter octaves, growth over 1)", step.code - steps[index - 1].code - 1)
+            writer.write_signed("budget (quarter octaves, growth over 1)", step.code - steps[index - 1].code - 1)
 
 
 def _read_codes(reader: BitReader, count: int) -> Iterator[int]:
     code = 0
     for index in range(count):
         if index > 1:
-            code += 1 + reader.read_signed("tracks (quarter octaves, growth over 1)")
+            code += 1 + reader.read_signed("budget (quarter octaves, growth over 1)")
         else:
-            code = reader.read("tracks (quarter octaves)", 7)
+            code = reader.read("budget (quarter octaves)", 7)
         if not 0 <= code <= MOST_CODE:
             raise HeaderError(f"expected a budget code from 0 to {MOST_CODE}, got {code}")
         yield code
 
 
-def _fields_size(before_last: list[TrackStep]) -> int:
+def _fields_size(before_last: list[CodedStep], field_bits: int) -> int:
     """Returns the bytes of all header fields of a file whose last step follows these."""
     writer = BitWriter()
     _write_codes(writer, before_last)
-    bits: int = COMMON_BITS + FIXED_BITS + writer.bits
+    bits: int = COMMON_BITS + FIXED_BITS + field_bits + writer.bits
     return -(-bits // 8)
 
 
