@@ -3,7 +3,7 @@ r"""The network of the small prior: a residual U-Net conditioned on the noise le
 :math:`F(x, c, u)` maps a scaled picture :math:`x` to a picture-sized output, given the log noise level
 :math:`c = \ln \sigma` and a flag :math:`u` that says whether the finest detail of the input was observed
 (:math:`u = 0`, plain denoising) or has to be invented (:math:`u = 1`, refinement to twice the resolution).
-About 62 thousand multiply-adds per pixel.
+About 83 thousand multiply-adds per pixel in the newest prior, 65 thousand in the first.
 """
 
 from __future__ import annotations
