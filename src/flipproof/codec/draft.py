@@ -27,10 +27,8 @@ from flipproof.protection.plan import Plan
 from flipproof.protocol.base import SelectionProtocol
 from flipproof.schedule import GrownSchedule, Level
 
-__all__ = ["GROWTH_RESERVE", "MOST_STEPS", "CodedStep", "Draft", "read_grown_script", "smallest_file"]
+__all__ = ["MOST_STEPS", "CodedStep", "Draft", "read_grown_script", "smallest_file"]
 
-GROWTH_RESERVE = 1.5
-"""A chain grows at first only if it can afford the new band and then this many times its bits."""
 SIGMA_LEAST = 0.015
 """Noise under which the shipped prior has nothing left to say."""
 MOST_STEPS = 63

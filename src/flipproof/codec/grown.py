@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 
 from flipproof.bits import BitReader
-from flipproof.codec.draft import GROWTH_RESERVE, MOST_STEPS, Draft, read_grown_script, smallest_file
+from flipproof.codec.draft import MOST_STEPS, Draft, read_grown_script, smallest_file
 from flipproof.codec.rcc import ChainCodec
 from flipproof.codec.script import Common, Script
 from flipproof.codec.spending import Spending
@@ -45,6 +46,8 @@ class GrownCodec(ChainCodec):
             The other parameters are those of :class:`~flipproof.codec.rcc.ChainCodec`.
     """
 
+    growth_reserve: ClassVar[float] = 1.5
+    """A chain grows at first only if it can afford the new band and then this many times its bits."""
     bpp: float | None = None
     steps_per_octave: int = 3
     threshold: float = 0.5
@@ -84,7 +87,7 @@ class GrownCodec(ChainCodec):
         size = self._file_size(common.height, common.width)
         self.check_scoring(common.samples(schedule.coarsest, 1) ** 2 * MOST_STEPS)
         target = Target.of(rgb, prior, schedule.coarsest, self.device, priority)
-        for reserve in (GROWTH_RESERVE, 0.0):
+        for reserve in (self.growth_reserve, 0.0):
             draft = Draft(schedule, common, size, self.spending(self.longest), self.longest, self.plan(size), reserve)
             draft.steer_to(target, prior, self.device)
             if not draft.starved:

@@ -21,6 +21,7 @@ class TracksCodec(GrownCodec):
     """
 
     name: ClassVar[str] = "tracks"
+    growth_reserve: ClassVar[float] = 1.0
     threshold: float = 0.625
     track_bits: int = 10
 
