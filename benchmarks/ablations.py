@@ -65,7 +65,7 @@ def _codecs(bpp: float) -> dict[str, Codec]:
     spellings += [f"trellis[window={w}]" for w in (6, 8, 10, 12)]
     spellings += [f"tracks[track_bits={b}]" for b in (4, 6, 8, 10)]
     spellings += [f"{name}[steps={t}]" for name in ("robust-turbo-ddcm", "robust-diffc") for t in STEPS]
-    spellings += ["trellis[precision=bfloat16]", "tracks[precision=bfloat16]"]
+    spellings += [f"{name}[precision={p}]" for name in ("trellis", "tracks") for p in ("float32", "bfloat16")]
     codecs = {spelling: registry.codec(spelling, bpp=bpp) for spelling in spellings}
     constant = {f"tracks[every_step={m}]": _constant(bpp, m) for m in (32, 64, 128, 256)}
     return codecs | constant

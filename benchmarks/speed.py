@@ -39,7 +39,7 @@ DEFAULT_SPECS = (
     "jpeg",
     *(f"{name}[bpp=0.5]" for name in FREE if name not in CHAINS),
     *(f"{name}[bpp={rate:g}]" for name in CHAINS if name != "ddcm" for rate in RATES),
-    "tracks[bpp=0.1,precision=bfloat16]",
+    *(f"tracks[bpp=0.1,precision={precision}]" for precision in ("float32", "bfloat16")),
     "ddcm[bpp=0.1,steps=100]",
 )
 """Codecs whose weights are not in the package are left out."""

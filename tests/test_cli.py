@@ -117,14 +117,15 @@ def test_a_quality_and_a_region_that_matters(run, png, photo, tmp_path):
 def test_a_part_of_a_file_and_another_reconstruction(run, png, photo, tmp_path):
     flip, back = tmp_path / "a.flip", tmp_path / "b.png"
     run("encode", png, flip, "--bpp", 0.2, "--prior", "small", "--device", "cpu", "--precision", "float32")
-    assert flip.read_bytes() == flipproof.encode(photo, bpp=0.2)
+    assert flip.read_bytes() == flipproof.encode(photo, "trellis[precision=float32]", bpp=0.2)
     for options in ({"upto": 0.5}, {"upto": 0.7, "reconstruction": "sharp"}):
         words = [word for name, value in options.items() for word in (f"--{name}", value)]
         code, _, text = run("decode", flip, back, "--prior", "small", "--device", "cpu", *words)
         assert (code, text) == (0, f"{back}: ok, no damage seen\n")
         assert np.array_equal(Image.open(back), flipproof.decode(flip, **options).picture)
-    run("decode", flip, back, "--precision", "bfloat16")
-    assert np.array_equal(Image.open(back), flipproof.decode(flip, precision="bfloat16").picture)
+    for precision in ("auto", "bfloat16"):
+        run("decode", flip, back, "--precision", precision)
+        assert np.array_equal(Image.open(back), flipproof.decode(flip, precision=precision).picture)
 
 
 def test_a_codec_says_which_options_are_not_its_own(run, png, tmp_path):
@@ -171,7 +172,7 @@ def test_lists(run):
         (("encode", "PNG", "a.flip", "--prior", "large"), "unknown prior 'large'; known: small, "),
         (("encode", "PNG", "a.flip", "--prior", "diffusers:/nowhere/model"), "no such directory"),
         (("encode", "PNG", "a.flip", "--device", "abacus"), "expected a device"),
-        (("encode", "PNG", "a.flip", "--precision", "int8"), "expected precision one of float32"),
+        (("encode", "PNG", "a.flip", "--precision", "int8"), "expected precision one of auto, float32"),
         (("decode", "FLIP", "a.png", "--upto", "2"), "--upto"),
         (("decode", "FLIP", "a.png", "--upto", "nan"), "--upto"),
         (("decode", "FLIP", "a.png", "--reconstruction", "best"), "expected reconstruction one of none, mse, sharp"),

@@ -123,6 +123,7 @@ def test_what_matters_is_closer_to_the_original(codec, most, textured):
     """At four times the weight, in about the same bytes; everything else pays for it."""
     region = np.zeros(textured.shape[:2], bool)
     region[24:64, 32:80] = True
+    codec = replace(codec, precision="float32")  # of one small picture, rounding decides how much is gained
     files = codec.encode(textured), codec.encode(textured, 1 + 3 * region)
     errors = [squared_error(codec.decode(data).picture, textured) for data in files]
     assert len(files[1]) == pytest.approx(len(files[0]), rel=0.04)

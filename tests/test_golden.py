@@ -41,11 +41,11 @@ RATES = {"trellis": 2e-2, "tracks": 2e-2, "robust-turbo-ddcm-uniform": 5e-2}
 
 def write(folder: Path, spec: str, rate: float) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    data = registry.codec(spec).encode(photograph(70, 100))
+    data = registry.codec(spec, precision="float32").encode(photograph(70, 100))
     damaged = BinarySymmetricChannel(rate).corrupt(data, np.random.default_rng(0))
     for name, content in (("clean", data), ("damaged", damaged)):
         (folder / f"{name}.flip").write_bytes(content)
-        Image.fromarray(flipproof.decode(content).picture).save(folder / f"{name}.png")
+        Image.fromarray(flipproof.decode(content, precision="float32").picture).save(folder / f"{name}.png")
 
 
 @pytest.mark.parametrize("name", SPECS)
@@ -54,7 +54,7 @@ def test_golden_files_decode_to_their_pictures(name):
     if os.environ.get("FLIPPROOF_WRITE_GOLDEN"):
         write(folder, SPECS[name], RATES.get(name, 3e-3))
     for kind in ("clean", "damaged"):
-        result = flipproof.decode(folder / f"{kind}.flip")
+        result = flipproof.decode(folder / f"{kind}.flip", precision="float32")
         stored = np.asarray(Image.open(folder / f"{kind}.png"))
         assert psnr(result.picture, stored) > 50
         assert (result.status is flipproof.Status.OK) == (kind == "clean")

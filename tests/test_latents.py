@@ -94,10 +94,21 @@ def test_latents_have_one_grid(folder):
             registry.codec(name, grid=2, bpp=4, prior=f"diffusers:{folder}").encode(photograph(24, 24))
 
 
+def test_auto_leaves_a_diffusion_model_at_float32(folder, monkeypatch):
+    monkeypatch.setattr("flipproof.prior.load.native_bfloat16", lambda: True)
+    codec = on_latents(SMALL[0], f"diffusers:{folder}")
+    exact = replace(codec, precision="float32")
+    assert (codec.precision, codec.denoiser.precision) == ("auto", "float32")
+    assert codec.denoiser is exact.denoiser
+    assert codec.digests() == exact.digests()
+    codec.require()
+
+
 def test_precisions_make_one_kind_of_file(folder):
     codec = on_latents(SMALL[3], f"diffusers:{folder}")
     data = codec.encode(photograph(40, 56))
     half = replace(codec, precision="bfloat16")
+    assert half.denoiser.precision == "bfloat16"
     assert half.decode(data).status is codec.decode(half.encode(photograph(40, 56))).status is Status.OK
 
 

@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np, torch
 import flipproof
 files = sorted(Path(sys.argv[1]).glob("*/*.flip"))
-pictures = {f"{file.parent.name}-{file.stem}": flipproof.decode(file).picture for file in files}
+pictures = {f"{file.parent.name}-{file.stem}": flipproof.decode(file, precision='float32').picture for file in files}
 np.savez(sys.argv[2], capability=torch.backends.cpu.get_cpu_capability(), **pictures)
 """
 

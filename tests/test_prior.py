@@ -72,9 +72,10 @@ def test_a_file_decodes_alike_with_and_without_vector_units(tmp_path):
     from flipproof.metric.psnr import psnr
 
     photo = photograph(96, 128)
-    data = TracksCodec(bpp=1.0).encode(photo)
+    data = TracksCodec(bpp=1.0, precision="float32").encode(photo)
     (tmp_path / "a.flip").write_bytes(data)
-    code = "import sys, numpy as np, flipproof; np.save(sys.argv[2], flipproof.decode(sys.argv[1]).picture)"
+    decode = "flipproof.decode(sys.argv[1], precision='float32').picture"
+    code = f"import sys, numpy as np, flipproof; np.save(sys.argv[2], {decode})"
     quality = []
     for capability in ("default", "avx2"):
         subprocess.run(

@@ -99,11 +99,6 @@ def test_altered_weights_are_refused(monkeypatch):
     module._shipped.cache_clear()
 
 
-def test_what_are_no_weights_is_refused():
-    with pytest.raises(WeightsError, match="unreadable weights"):
-        Refiner.from_bytes(b"nothing")
-
-
 def test_a_network_of_any_size_loads():
     net = UNet((4, 6), (1, 1), (1,), embedding=8)
     from safetensors.torch import save

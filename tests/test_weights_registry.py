@@ -20,6 +20,7 @@ from flipproof.codec.tracks import TracksCodec
 from flipproof.errors import UnknownNameError, WeightsError
 from flipproof.prior import shipped
 from flipproof.prior.load import load_prior, prior_digest, require_prior
+from flipproof.prior.refiner import Refiner
 from flipproof.prior.shipped import SHIPPED, ShippedWeights, weights_for
 from flipproof.prior.small import SmallPrior
 from flipproof.prior.unet import UNet
@@ -53,11 +54,12 @@ def header_only(**entry):
 )
 def test_the_network_follows_from_its_tensors(sizes):
     expected = UNet(**{**TINY, **sizes}).eval()
-    prior = SmallPrior.from_bytes(save(expected.state_dict()))
-    assert prior.net.multiple == expected.multiple
+    data = save(expected.state_dict())
     x, c, u = torch.randn(2, 3, 32, 48), torch.tensor([-1.0, 0.5]), torch.tensor([0.0, 1.0])
-    with torch.no_grad():
-        assert torch.allclose(prior.net(x, c, u), expected(x, c, u), atol=1e-5)
+    for net in (UNet.from_bytes(data), SmallPrior.from_bytes(data).net, Refiner.from_bytes(data).net):
+        assert net.multiple == expected.multiple
+        with torch.no_grad():
+            assert torch.allclose(net(x, c, u), expected(x, c, u), atol=1e-5)
 
 
 def test_loaded_networks_can_be_trained():
@@ -90,7 +92,7 @@ def test_loaded_networks_can_be_trained():
 )
 def test_tensors_of_no_network_are_an_error(change, message):
     with pytest.raises(WeightsError, match=f"unreadable weights: .*{message}") as caught:
-        SmallPrior.from_bytes(save({**state(), **change}))
+        UNet.from_bytes(save({**state(), **change}))
     assert len(str(caught.value)) < 300
 
 
@@ -98,7 +100,7 @@ def test_tensors_of_no_network_are_an_error(change, message):
 def test_a_missing_tensor_is_an_error(name):
     left = {other: tensor for other, tensor in state().items() if other != name}
     with pytest.raises(WeightsError, match="unreadable weights"):
-        SmallPrior.from_bytes(save(left))
+        UNet.from_bytes(save(left))
 
 
 @pytest.mark.parametrize(
@@ -115,9 +117,10 @@ def test_a_missing_tensor_is_an_error(name):
     ],
     ids=len,
 )
-def test_unreadable_weights_are_an_error(data):
+@pytest.mark.parametrize("kind", [UNet, SmallPrior, Refiner])
+def test_unreadable_weights_are_an_error(data, kind):
     with pytest.raises(WeightsError, match="unreadable weights"):
-        SmallPrior.from_bytes(data)
+        kind.from_bytes(data)
 
 
 # The registry
@@ -185,12 +188,12 @@ def test_nothing_is_read_before_it_is_needed():
 def renewed(monkeypatch):
     """The registry of a package with newer weights, whose network is a tiny one."""
     fresh = {name: tensor.half() for name, tensor in state().items()}
-    prior = SmallPrior.from_bytes(save(fresh))
-    weights = ShippedWeights("small-999.safetensors", f"{prior.fingerprint:08x}{'0' * 56}")
+    fingerprint = SmallPrior.from_bytes(save(fresh)).fingerprint
+    weights = ShippedWeights("small-999.safetensors", f"{fingerprint:08x}{'0' * 56}")
     monkeypatch.setattr(ShippedWeights, "read", _reader(ShippedWeights.read, weights, save(fresh)))
     monkeypatch.setitem(shipped.SHIPPED, "small", weights)
     monkeypatch.setitem(shipped.SHIPPED, "small-999", weights)
-    return prior
+    return load_prior("small", precision="auto")
 
 
 def _reader(read, weights, content):

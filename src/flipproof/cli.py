@@ -37,7 +37,9 @@ Source = Annotated[Path, typer.Argument(help="File to read.", show_default=False
 Target = Annotated[Path, typer.Argument(help="File to write.", show_default=False)]
 Denoiser = Annotated[str | None, typer.Option(help="Denoiser, as in diffusers:DIRECTORY.", show_default=False)]
 Device = Annotated[str | None, typer.Option(help="Where to compute: cpu, cuda.", show_default=False)]
-Precision = Annotated[str | None, typer.Option(help="Of the denoiser: float32, float16, bfloat16.", show_default=False)]
+Precision = Annotated[
+    str | None, typer.Option(help="Of the denoiser: auto, float32, float16, bfloat16.", show_default=False)
+]
 
 
 @app.callback(invoke_without_command=True)

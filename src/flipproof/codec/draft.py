@@ -31,6 +31,8 @@ __all__ = ["MOST_STEPS", "CodedStep", "Draft", "read_grown_script", "smallest_fi
 
 SIGMA_LEAST = 0.015
 """Noise under which the shipped prior has nothing left to say."""
+FAINTEST = 0.01
+"""Detail that is left out where it is: a 200th of the range of a picture is about one of 256 levels."""
 MOST_STEPS = 63
 MOST_RATE = 24
 """Bits per pixel that a payload may have, and 1280 bits more."""
@@ -69,6 +71,7 @@ class Draft:
         longest: What the codec says of its choices on four bits: index bits of the longest tracks, bits of a window.
         plan: The protection of the payload.
         growth_reserve: Bits that must be left after growing, over those of the new band; 0 grows in any case.
+        faint: Detail below this share of the last noise is left out.
         steps: The steps.
         bits: What each of them wrote.
     """
@@ -80,6 +83,7 @@ class Draft:
     longest: int
     plan: Plan
     growth_reserve: float
+    faint: float
     steps: list[CodedStep] = field(default_factory=list)
     bits: list[BitArray] = field(default_factory=list)
     _full: bool = False
@@ -90,8 +94,8 @@ class Draft:
         def choose(proposal: Proposal) -> Move | None:
             if proposal.target.sigma < SIGMA_LEAST:
                 return None
-            residual = target.residual(proposal)
-            step = self._fit(proposal, max(float(residual.square().sum()), 1e-9))
+            residual = self._residual(target, proposal)
+            step = self._fit(proposal, _energy(residual))
             return self._take(step, proposal, residual) if step else None
 
         follow(walk(prior, self.schedule, target.shape, device), choose, lambda: self._full)
@@ -119,6 +123,25 @@ class Draft:
         writer.write("last budget", last.amount, self.spending.field_bits)
         _write_codes(writer, self.steps[:-1])
         return writer
+
+    def _residual(self, target: Target, proposal: Proposal) -> Tensor:
+        """Returns the residual to steer along, without detail that is faint beside the noise that will be left.
+
+        So much is known of that noise as the bits left would buy if the residual stayed as it is. What is left out is
+        the same over an octave of it, so that it need not be found anew at every step.
+        """
+        residual = target.residual(proposal)
+        if not self.faint:
+            return residual
+        faint = 2.0 ** round(math.log2(self.faint * self._end(proposal, _energy(residual))))
+        return target.residual(proposal, faint) if faint > FAINTEST else residual
+
+    def _end(self, proposal: Proposal, energy: float) -> float:
+        """Returns the noise that all bits left would pay for."""
+        fields = _fields_size(self.steps, self.spending.field_bits)
+        room = 8 * container.payload_room(fields, self.target, self.plan) - sum(step.bits for step in self.steps)
+        price = self.spending.protocol(proposal.size, 1).bits / self.spending.gain(proposal.size, 1)
+        return float((proposal.source**-2 + max(1, room) / price / (self.spending.scale * energy)) ** -0.5)
 
     def _wish(self, proposal: Proposal, energy: float) -> CodedStep:
         """Returns the step that moves the chain to the proposed level."""
@@ -277,6 +300,10 @@ def _sigma(code: int) -> float:
 def _sigma_code(sigma: float) -> int:
     code = round(math.log2(SIGMA_TOP / sigma) * (1 << SIGMA_BITS) / SIGMA_OCTAVES)
     return min(max(0, code), (1 << SIGMA_BITS) - 1)
+
+
+def _energy(residual: Tensor) -> float:
+    return max(float(residual.square().sum()), 1e-9)
 
 
 def _log2(power: int) -> int:

@@ -43,6 +43,8 @@ class GrownCodec(ChainCodec):
             bits the file is smaller. None means 0.25, and at least 384 bytes.
         steps_per_octave: Steps in which the noise halves, 1 to 7: more save bits and cost time.
         threshold: Noise per sample at which the chain moves to a finer grid, from 1/16 to 31/16 in sixteenths.
+        faint: Detail of pixels that the prior would take for noise of this share of the noise at the end is not paid
+            for, from 0 to 1: a decoder could not tell it from what is left of that noise.
             The other parameters are those of :class:`~flipproof.codec.rcc.ChainCodec`.
     """
 
@@ -51,7 +53,9 @@ class GrownCodec(ChainCodec):
     bpp: float | None = None
     steps_per_octave: int = 3
     threshold: float = 0.5
+    faint: float = 0.25
     protect: str = field(default="uep", kw_only=True)
+    views: int = field(default=2, kw_only=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -63,6 +67,7 @@ class GrownCodec(ChainCodec):
                 0 < self.threshold < 2 and (16 * self.threshold).is_integer(),
                 "a multiple of 1/16 from 1/16 to 31/16",
             ),
+            ("faint", 0 <= self.faint <= 1, "from 0 to 1"),
         )
 
     @property
@@ -87,8 +92,9 @@ class GrownCodec(ChainCodec):
         size = self._file_size(common.height, common.width)
         self.check_scoring(common.samples(schedule.coarsest, 1) ** 2 * MOST_STEPS)
         target = Target.of(rgb, prior, schedule.coarsest, self.device, priority)
+        spending, plan, faint = self.spending(self.longest), self.plan(size), self.faint * (common.space.factor == 1)
         for reserve in (self.growth_reserve, 0.0):
-            draft = Draft(schedule, common, size, self.spending(self.longest), self.longest, self.plan(size), reserve)
+            draft = Draft(schedule, common, size, spending, self.longest, plan, reserve, faint)
             draft.steer_to(target, prior, self.device)
             if not draft.starved:
                 break

@@ -32,8 +32,9 @@ from flipproof.codec.target import to_picture
 from flipproof.errors import DecodeError, FlipproofError, HeaderError, SpecError, WeightsError
 from flipproof.image import RgbImage
 from flipproof.prior.base import Prior
-from flipproof.prior.load import PRECISIONS, check_device, load_prior, prior_digest, require_prior
+from flipproof.prior.load import AUTO, PRECISIONS, check_device, load_prior, prior_digest, require_prior
 from flipproof.prior.shipped import SHIPPED, weights_for
+from flipproof.prior.views import VIEWS, viewed
 from flipproof.protection.design import check_protection, make_plan
 from flipproof.protection.plan import UNPROTECTED, Plan
 from flipproof.received import File, Received, hard, with_gaps
@@ -64,7 +65,10 @@ class ChainCodec(Codec):
         protect: Protection of the payload: ``none``; ``uniform[t=20]``, one code for all of it; ``uep[ber=0.01]``, the
             plan that is best over a range of bit error rates, see :mod:`flipproof.protection.design`. A decoder takes
             it from the file. The header is always protected.
-        precision: Type the denoiser computes in: float32, float16 or bfloat16.
+        precision: Type the denoiser computes in: float32, float16 or bfloat16; ``auto``, what suits this machine, see
+            :func:`flipproof.prior.load.concrete_precision`. A prior in memory keeps its own.
+        views: How often a decoder looks at the end of a chain of pixels, flipped and turned, for a better mean: 1, 2, 4
+            or 8. Each takes time of its own.
         device: Where to compute: cpu or cuda.
     """
 
@@ -72,7 +76,8 @@ class ChainCodec(Codec):
     codebook: str = "rotated"
     reconstruction: str | None = None
     protect: str = "none"
-    precision: str = "float32"
+    precision: str = AUTO
+    views: int = 1
     device: str = "cpu"
 
     def __post_init__(self) -> None:
@@ -83,7 +88,8 @@ class ChainCodec(Codec):
                 self.reconstruction in (None, *RECONSTRUCTIONS),
                 f"one of none, {', '.join(RECONSTRUCTIONS)}",
             ),
-            ("precision", self.precision in PRECISIONS, f"one of {', '.join(PRECISIONS)}"),
+            ("precision", self.precision in (AUTO, *PRECISIONS), f"one of {', '.join((AUTO, *PRECISIONS))}"),
+            ("views", self.views in VIEWS, f"one of {', '.join(map(str, VIEWS))}"),
         )
         check_device(self.device)
         check_protection(self.protect)
@@ -350,7 +356,7 @@ class ChainCodec(Codec):
         if math.isinf(level.sigma):
             x = y.new_zeros(len(bits), script.common.space.channels, *script.shape)
         else:
-            x = RECONSTRUCTIONS[self.reconstruction or "mse"](prior, y, level)
+            x = RECONSTRUCTIONS[self.reconstruction or "mse"](viewed(prior, self.views), y, level)
         return prior.decode(x)[:, :, : script.common.height, : script.common.width]
 
 

@@ -29,12 +29,15 @@ class Target:
         x: The picture, padded to whole blocks, with shape (1, C, h, w).
         real: 1 where a sample covers any of the picture, 0 in the padding, with shape (1, 1, h, w).
         priority: Weights with a mean square of 1 over the picture, with shape (1, 1, h, w).
+        prior: Tells detail from noise.
     """
 
     x: Tensor
     real: Tensor
     priority: Tensor
+    prior: Prior
     _grids: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict, repr=False, compare=False)
+    _bold: dict[tuple[int, float], Tensor] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def of(cls, image: RgbImage, prior: Prior, coarsest: int, device: str, priority: Priority | None = None) -> Target:
@@ -56,16 +59,23 @@ class Target:
         real[:, :, : image.shape[0], : image.shape[1]] = 1
         weights = real if priority is None else real * _weights(priority, image, factor * coarsest).to(device)
         x = prior.encode(pixels)
-        return cls(x, functional.max_pool2d(real, factor), functional.avg_pool2d(weights, factor))
+        return cls(x, functional.max_pool2d(real, factor), functional.avg_pool2d(weights, factor), prior)
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """One chain, its rows and columns."""
         return 1, self.x.shape[2], self.x.shape[3]
 
-    def residual(self, proposal: Proposal) -> Tensor:
-        """Returns the weighted x - D on the samples a proposal moves, as (1, n), zero where there is only padding."""
+    def residual(self, proposal: Proposal, faint: float = 0.0) -> Tensor:
+        """Returns the weighted x - D on the samples a proposal moves, as (1, n), zero where there is only padding.
+
+        Arguments:
+            proposal: Where the chain could go next.
+            faint: Without the detail of x that the prior takes for noise of this deviation; 0 for all of it.
+        """
         truth, worth = self._on(proposal.target.grid)
+        if faint:
+            truth = self._without(truth, proposal.target.grid, faint)
         if proposal.growing:
             truth = haar_detail(truth)
             worth = functional.max_pool2d(worth, 2)
@@ -79,6 +89,13 @@ class Target:
             worth = functional.max_pool2d(self.real, grid) * functional.avg_pool2d(self.priority, grid)
             self._grids[grid] = functional.avg_pool2d(self.x, grid) if grid > 1 else self.x, worth
         return self._grids[grid]
+
+    def _without(self, truth: Tensor, grid: int, faint: float) -> Tensor:
+        """Returns the picture on a grid without faint detail; remembers the last one."""
+        if (grid, faint) not in self._bold:
+            self._bold.clear()
+            self._bold[grid, faint] = self.prior.denoise(truth, faint)
+        return self._bold[grid, faint]
 
 
 def to_tensor(image: RgbImage) -> Tensor:

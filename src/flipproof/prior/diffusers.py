@@ -78,6 +78,7 @@ class DiffusersPrior(Prior):
         kind = precision_type(precision)
         check_device(device)
         _check_parts(unet.config, vae.config, scheduler.config, prompt)
+        self.precision = precision
         self._fingerprint = fingerprint(unet, vae, scheduler, prompt_digest)
         self._log_sigmas = _log_sigmas(scheduler.alphas_cumprod)
         self._velocity = scheduler.config.prediction_type == "v_prediction"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,9 +15,23 @@ from flipproof.weights.digest import folder_digest
 if TYPE_CHECKING:
     from flipproof.prior.base import Prior
 
-__all__ = ["PRECISIONS", "check_device", "load_prior", "precision_type", "prior_digest", "require_prior"]
+__all__ = [
+    "AUTO",
+    "PRECISIONS",
+    "check_device",
+    "concrete_precision",
+    "load_prior",
+    "native_bfloat16",
+    "precision_type",
+    "prior_digest",
+    "require_prior",
+]
 
 PRECISIONS = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+AUTO = "auto"
+"""In place of a precision: the one of :func:`concrete_precision`."""
+NATIVE = ("avx512_bf16", "amx_bf16", "bf16")
+"""PyTorch's names for instructions that multiply in bfloat16: of x86, of x86 for tiles, of ARM."""
 
 
 def load_prior(spec: str, device: str = "cpu", precision: str = "float32") -> Prior:
@@ -26,7 +41,7 @@ def load_prior(spec: str, device: str = "cpu", precision: str = "float32") -> Pr
         spec: ``small``, older weights of the package such as ``small-1``, or ``diffusers:`` and a directory or hub id,
             as in ``diffusers:owner/model@revision``; plain ``diffusers`` is the default model.
         device: Where to compute, such as cpu or cuda.
-        precision: Type the network computes in: float32, float16 or bfloat16.
+        precision: Type the network computes in: float32, float16, bfloat16, or auto, see :func:`concrete_precision`.
 
     Raises:
         UnknownNameError: There is no such kind of prior.
@@ -35,6 +50,7 @@ def load_prior(spec: str, device: str = "cpu", precision: str = "float32") -> Pr
         MissingExtraError: The diffusers library is not installed.
     """
     kind, location = _kind(spec)
+    precision = concrete_precision(precision, spec, device)
     if kind in SHIPPED:
         from flipproof.prior.small import SmallPrior
 
@@ -58,7 +74,7 @@ def require_prior(spec: str, precision: str = "float32") -> None:
     """
     kind, location = _kind(spec)
     if kind == "diffusers":
-        _model_files(location, precision)
+        _model_files(location, concrete_precision(precision, spec))
 
 
 def prior_digest(spec: str, precision: str = "float32") -> str:
@@ -67,7 +83,38 @@ def prior_digest(spec: str, precision: str = "float32") -> str:
     Arguments and errors are those of :func:`require_prior`.
     """
     kind, location = _kind(spec)
-    return SHIPPED[kind].sha256 if kind in SHIPPED else folder_digest(*_model_files(location, precision))
+    if kind in SHIPPED:
+        return SHIPPED[kind].sha256
+    return folder_digest(*_model_files(location, concrete_precision(precision, spec)))
+
+
+def concrete_precision(precision: str, spec: str, device: str = "cpu") -> str:
+    """Returns the precision to compute in: for ``auto``, bfloat16 where the shipped priors are much faster in it.
+
+    All else stays at float32: what bfloat16 does to a diffusion model is not measured, and on a GPU the choice is the
+    user's.
+
+    Arguments:
+        precision: One of :data:`PRECISIONS`, which is returned as it is, or ``auto``.
+        spec: The prior, as for :func:`load_prior`.
+        device: Where to compute.
+    """
+    if precision != AUTO:
+        return precision
+    quick = spec in SHIPPED and torch.device(device).type == "cpu" and native_bfloat16()
+    return "bfloat16" if quick else "float32"
+
+
+def native_bfloat16() -> bool:
+    """Returns whether PyTorch convolves on this processor with instructions for bfloat16.
+
+    A PyTorch that cannot tell counts as one that does not.
+    """
+    # what torch.ops.mkldnn._is_mkldnn_bf16_supported says is no answer: it is true with any AVX-512, where bfloat16
+    # without instructions of its own (AVX512_BF16, AMX_BF16) is slower than float32
+    capabilities: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
+    there: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    return there and any(capabilities.get(name, False) for name in NATIVE)
 
 
 def precision_type(precision: str) -> torch.dtype:

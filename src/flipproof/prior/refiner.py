@@ -15,11 +15,8 @@ import math
 from functools import cache
 
 import torch
-from safetensors import SafetensorError
-from safetensors import torch as safetensors
 from torch import Tensor
 
-from flipproof.errors import WeightsError
 from flipproof.prior.evaluator import Evaluator
 from flipproof.prior.load import precision_type
 from flipproof.prior.shipped import ShippedWeights
@@ -89,11 +86,7 @@ class Refiner:
             SpecError: There is no such precision.
         """
         kind = precision_type(precision)
-        try:
-            net = UNet.from_state(safetensors.load(weights))
-        except (SafetensorError, KeyError, WeightsError) as error:  # KeyError: types that PyTorch has not
-            raise WeightsError(f"unreadable weights: {error}") from error
-        return cls(net.to(device, kind))
+        return cls(UNet.from_bytes(weights).to(device, kind))
 
     @torch.inference_mode()
     def __call__(self, x: Tensor, level: Level) -> Tensor:

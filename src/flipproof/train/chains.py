@@ -37,11 +37,12 @@ MOST_STEERED = 0.9
 
 @dataclass(frozen=True)
 class ChainLaw:
-    """How chains are drawn. Pairs are bounds, between which values are even (levels: their logarithms).
+    """How chains are drawn. Pairs are bounds, between which values are even.
 
     Attributes:
-        levels: Noise where a chain begins with plain noise on its crop.
-        refine_levels: Noise per sample where it begins with noisy averages of 2x2 blocks, to be refined.
+        levels: Noise where a chain begins with plain noise on its crop, ascending: between any two neighbours begin
+            equally many, with even logarithms. The codec spends most of its bits between 0.5 and 1.
+        refine_levels: The same, per sample, where it begins with noisy averages of 2x2 blocks, to be refined.
         refine_share: Share of chains that begin so.
         plain_share: Share of chains that end after their first state, which is one of white Gaussian noise.
         life: The others have 3 to ``life + 2`` states.
@@ -50,8 +51,8 @@ class ChainLaw:
         spread: j is even in 1 - spread to 1 + spread, for every step.
     """
 
-    levels: tuple[float, float] = (0.035, 1.7)
-    refine_levels: tuple[float, float] = (0.12, 0.9)
+    levels: tuple[float, ...] = (0.035, 0.15, 0.4, 0.7, 1.05, 1.7)
+    refine_levels: tuple[float, ...] = (0.035, 0.25, 0.45, 0.7, 1.05)
     refine_share: float = 0.5
     plain_share: float = 0.25
     life: int = 7
@@ -160,8 +161,8 @@ class Pool:
         x = self._tensor(self.crops.draw(count, rng)) / 127.5 - 1
         strata = (rng.permutation(count) + rng.random(count)) / count
         refines = rng.random(count) < law.refine_share
-        low, high = np.where(refines[:, None], law.refine_levels, law.levels).T
-        sigma, refine = self._tensor(low * (high / low) ** strata), self._tensor(refines)
+        levels = np.where(refines, _quantile(law.refine_levels, strata), _quantile(law.levels, strata))
+        sigma, refine = self._tensor(levels), self._tensor(refines)
         noise = _over(sigma) * self._tensor(rng.standard_normal(x.shape, dtype=np.float32))
         coarse = functional.avg_pool2d(x, 2) + noise[:, :, ::2, ::2]
         repeated = functional.interpolate(coarse, scale_factor=2, mode="nearest")
@@ -185,6 +186,12 @@ def steer(residual: Tensor, kappa: Tensor, white: Tensor, j: Tensor) -> Tensor:
     energy = residual.flatten(1).square().mean(1)
     steered = (j * kappa**2 * energy).clamp(max=MOST_STEERED)
     return _over(kappa, residual) * residual + _over((1 - steered).sqrt(), residual) * white
+
+
+def _quantile(levels: tuple[float, ...], share: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Returns the noise that a share of the chains, from 0 to 1, begins below."""
+    logs: NDArray[np.float64] = np.interp(share, np.linspace(0, 1, len(levels)), np.log(levels))
+    return np.exp(logs)
 
 
 def _over(numbers: Tensor, like: Tensor | None = None) -> Tensor:

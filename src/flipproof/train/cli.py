@@ -30,7 +30,9 @@ def small(
     data: Data,
     out: Out = Path("runs/small"),
     init: Annotated[Path | None, typer.Option(help="Weights (safetensors) to start from.")] = None,
-    grow: Annotated[bool, typer.Option(help="Add the residual blocks that the network of --init lacks.")] = False,
+    grow: Annotated[
+        bool, typer.Option(help="Add the residual blocks and channels that the network of --init lacks.")
+    ] = False,
     resume: Resume = False,
     yardstick: Annotated[Path | None, typer.Option(help="Kodak folder to validate on.")] = None,
     minutes: Minutes = 92,
@@ -167,13 +169,13 @@ def _network(init: Path | None, grow: bool) -> UNet:
     from flipproof.prior.unet import UNet
     from flipproof.train import growth
     from flipproof.train.checkpoint import read_tensors
-    from flipproof.train.small import DECODER_BLOCKS, ENCODER_BLOCKS
+    from flipproof.train.small import DECODER_BLOCKS, ENCODER_BLOCKS, WIDTHS
 
     if grow and init is None:
         raise SpecError("expected weights to grow from (--init FILE), got none")
     if init is not None and not grow:
         return UNet.from_state(read_tensors(init)[0])
-    net = UNet(encoder_blocks=ENCODER_BLOCKS, decoder_blocks=DECODER_BLOCKS)
+    net = UNet(WIDTHS, ENCODER_BLOCKS, DECODER_BLOCKS)
     if init is not None:
         growth.grow(net, {name: tensor.float() for name, tensor in read_tensors(init)[0].items()})
     return net

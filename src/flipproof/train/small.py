@@ -28,10 +28,12 @@ from flipproof.train.loop import Trainer
 from flipproof.train.pace import Pace
 from flipproof.train.pyramid import Pyramid
 
-__all__ = ["DECODER_BLOCKS", "ENCODER_BLOCKS", "PACE", "POOLS", "PoolPlan", "Recipe", "SmallTrainer"]
+__all__ = ["DECODER_BLOCKS", "ENCODER_BLOCKS", "PACE", "POOLS", "WIDTHS", "PoolPlan", "Recipe", "SmallTrainer"]
 
+WIDTHS = (64, 96, 160, 256)
+"""Channels of the network, finest scale first."""
 ENCODER_BLOCKS = (2, 2, 2, 3)
-"""Residual blocks of the network, finest scale first, on the way down."""
+"""Residual blocks on the way down."""
 DECODER_BLOCKS = (2, 3, 3)
 """And on the way up."""
 

@@ -1,0 +1,120 @@
+"""What the precision ``auto`` comes to."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from conftest import photograph
+from family import NAMES, SMALL
+from flipproof import reconstruction, registry
+from flipproof.codec.tracks import TracksCodec
+from flipproof.metric.psnr import psnr
+from flipproof.prior.load import PRECISIONS, concrete_precision, load_prior, native_bfloat16
+from flipproof.prior.refiner import Refiner
+from flipproof.prior.shipped import SHIPPED
+from flipproof.prior.small import SmallPrior
+from flipproof.schedule import Level
+
+DECIDES = "flipproof.prior.load.native_bfloat16"
+
+
+@pytest.fixture(params=[True, False], ids=["native", "emulated"])
+def automatic(request, monkeypatch):
+    """What ``auto`` comes to, with processors that have bfloat16 and such that have not."""
+    monkeypatch.setattr(DECIDES, lambda: request.param)
+    return "bfloat16" if request.param else "float32"
+
+
+def test_this_machine_has_a_precision():
+    assert load_prior("small", precision="auto").precision in PRECISIONS
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_auto_is_the_default_and_stays_in_the_spelling(name, automatic):
+    codec = registry.codec(name)
+    assert codec.precision == codec.get_config()["precision"] == "auto"
+    assert "precision='auto'" in repr(codec)
+    assert codec.denoiser.precision == automatic
+    assert codec.digests() == codec.with_parameters(precision="float32").digests()
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_auto_shares_the_prior_of_its_precision(name, automatic):
+    assert load_prior(name, precision="auto") is SmallPrior.load(precision=automatic, name=name)
+
+
+@pytest.mark.usefixtures("automatic")
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_a_precision_that_was_asked_for_is_taken(precision):
+    assert replace(SMALL[0], precision=precision).denoiser.precision == precision
+    assert concrete_precision(precision, "diffusers", "cuda") == precision
+
+
+@pytest.mark.usefixtures("automatic")
+@pytest.mark.parametrize(
+    ("spec", "device"), [("small", "cuda"), ("small-1", "cuda:1"), ("diffusers:here", "cpu"), ("diffusers", "cuda")]
+)
+def test_graphics_processors_and_diffusion_models_stay_at_float32(spec, device):
+    assert concrete_precision("auto", spec, device) == "float32"
+
+
+@pytest.mark.usefixtures("automatic")
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_a_prior_in_memory_keeps_its_type(precision):
+    assert TracksCodec(prior=SmallPrior.load(precision=precision)).denoiser.precision == precision
+
+
+def test_the_refiner_follows_the_prior(automatic, monkeypatch):
+    asked = []
+
+    def load(device, precision):
+        asked.append((device, precision))
+        return Refiner.load(device, precision)
+
+    monkeypatch.setattr(reconstruction, "Refiner", type("Spy", (), {"load": staticmethod(load)}))
+    picture = reconstruction.sharp(SMALL[0].denoiser, torch.zeros(1, 3, 16, 16), Level(1, 0.5))
+    assert asked == [("cpu", automatic)]
+    assert picture.dtype == torch.float32
+
+
+@pytest.mark.parametrize("codec", SMALL[:2], ids=NAMES[:2])
+def test_files_cross_processors(codec, monkeypatch):
+    """Made where ``auto`` is bfloat16, shown where it is float32, and the other way round: a tenth of a decibel."""
+    photo = photograph(48, 64)
+    for here in (True, False):
+        monkeypatch.setattr(DECIDES, lambda native=here: native)
+        data = codec.encode(photo)
+        own = codec.decode(data).picture
+        monkeypatch.setattr(DECIDES, lambda native=here: not native)
+        assert psnr(codec.decode(data).picture, photo) == pytest.approx(psnr(own, photo), abs=0.1)
+
+
+# What a processor can
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "native"),
+    [
+        ({"avx512_f": True, "avx512_bw": True, "avx512_vl": True, "avx512_dq": True, "avx512_bf16": False}, False),
+        ({"avx512_f": True, "avx512_bf16": True}, True),
+        ({"amx_tile": True, "amx_bf16": True}, True),
+        ({"amx_tile": True, "amx_int8": True}, False),
+        ({"architecture": "aarch64", "neon": True, "bf16": True}, True),
+        ({"architecture": "aarch64", "neon": True, "bf16": False}, False),
+        ({}, False),
+    ],
+)
+def test_bfloat16_counts_where_there_are_instructions_for_it(capabilities, native, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
+    assert native_bfloat16() is native
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    assert not native_bfloat16()
+
+
+def test_a_pytorch_that_cannot_tell_computes_in_float32(monkeypatch):
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    assert not native_bfloat16()
