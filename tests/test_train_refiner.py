@@ -179,6 +179,13 @@ def test_a_first_network_leaves_pictures_as_they_are(tmp_path):
     assert torch.equal(given.stem.weight, first_network(init).stem.weight)
 
 
+def test_training_goes_on_from_a_refiner(tmp_path):
+    refiner = first_network(None)
+    torch.nn.init.normal_(refiner.head.weight)
+    write_tensors(tmp_path / "sharp.safetensors", refiner.state_dict())
+    assert torch.equal(first_network(tmp_path / "sharp.safetensors").head.weight, refiner.head.weight)
+
+
 def test_a_resumed_run_repeats_an_uninterrupted_one(pairs, clock, tmp_path):  # noqa: F811
     recipe = replace(RECIPE, adversary=0.1)
     whole, first, second = fresh(pairs, recipe), fresh(pairs, recipe), fresh(pairs, replace(recipe, seed=7))

@@ -51,7 +51,7 @@ class GrownCodec(ChainCodec):
     growth_reserve: ClassVar[float] = 1.5
     """A chain grows at first only if it can afford the new band and then this many times its bits."""
     bpp: float | None = None
-    steps_per_octave: int = 3
+    steps_per_octave: int = 4
     threshold: float = 0.5
     faint: float = 0.25
     protect: str = field(default="uep", kw_only=True)

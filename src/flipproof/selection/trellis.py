@@ -124,16 +124,15 @@ class Blocks:
     def folded(self, vector: Tensor) -> tuple[Tensor, Tensor]:
         """Returns factors (T, d) and (2^L, d) whose product is the inner products of all blocks with all codewords."""
         vector = self.signed(vector)
-        left, right, done = [], [], 0
-        widths = [min(size, DIMENSIONS) for _, _, size in self.regions]
-        for index, (_, n, size) in enumerate(self.regions):
-            width = widths[index]
+        widths = sorted({min(size, DIMENSIONS) for _, _, size in self.regions})
+        left, done = [], 0
+        for _, n, size in self.regions:
+            width = min(size, DIMENSIONS)
             rows = functional.pad(vector[done : done + n * size].view(n, size), (0, -size % width))
-            before, after = sum(widths[:index]), sum(widths[index + 1 :])
-            left.append(functional.pad(rows.view(n, -1, width).sum(dim=1), (before, after)))
-            right.append(codewords(width, self.window))
+            margins = (sum(w for w in widths if w < width), sum(w for w in widths if w > width))
+            left.append(functional.pad(rows.view(n, -1, width).sum(dim=1), margins))
             done += n * size
-        return torch.cat(left), torch.cat(right, dim=1)
+        return torch.cat(left), torch.cat([codewords(width, self.window) for width in widths], dim=1)
 
 
 @dataclass(frozen=True)
@@ -229,19 +228,22 @@ def _search(score: NDArray[np.float32], factors: Tensor, words: Tensor, places: 
         places: Numbers of the blocks.
 
     Returns:
-        Whether the survivor of every state came from the one with the oldest bit set, with shape (N, S, 2^(L-1)).
+        Whether the survivor of every state came from the one with the oldest bit set, with shape (N, S, 2^(L-1)); those
+        of all states with the newest bit clear come first.
     """
     (paths, count), (rows, states) = places.shape, score.shape
     older = np.empty((count, rows, states), np.bool_)
-    both = np.empty((rows, 2, states), np.float32)
+    both = np.empty((rows, 2, 2, states // 2), np.float32)
+    words = words.view(2, states // 2, 2, -1).transpose(1, 2).reshape(2 * states, -1)
+    before, after = score.reshape(rows, 2, 1, -1), score.reshape(rows, -1, 2).transpose(0, 2, 1)
     for start in range(0, count, SLAB):
         slab = torch.from_numpy(places[:, start : start + SLAB].T.ravel())
-        gains = (factors[slab] @ words.T).numpy().reshape(-1, paths, 2, states)
+        gains = (factors[slab] @ words.T).numpy().reshape(-1, paths, 2, 2, states // 2)
         for t, gain in enumerate(gains, start):
-            # state s is reached from s >> 1, without and with the oldest bit
-            np.add(score.reshape(rows, 2, -1, 1), gain.reshape(paths, 2, -1, 2), out=both.reshape(rows, 2, -1, 2))
-            np.greater(both[:, 1], both[:, 0], out=older[t])
-            np.maximum(both[:, 0], both[:, 1], out=score)
+            # state 2 p + b is reached from p and from p + 2^(L-2), without and with the oldest bit
+            np.add(before, gain, out=both)
+            np.greater(both[:, 1], both[:, 0], out=older[t].reshape(rows, 2, -1))
+            np.maximum(both[:, 0], both[:, 1], out=after)
         score -= score.max()
     return older
 
@@ -253,5 +255,6 @@ def _trace(state: NDArray[np.int64], older: NDArray[np.bool_]) -> NDArray[np.uin
     every = np.arange(rows)
     for t in range(count - 1, -1, -1):
         bits[:, t] = state & 1
-        state = (state >> 1) + older[t, every, state] * (states >> 1)
+        place = (state >> 1) + (state & 1) * (states >> 1)
+        state = (state >> 1) + older[t, every, place] * (states >> 1)
     return bits

@@ -107,7 +107,7 @@ def sharp(
     data: Data,
     pairs: Annotated[Path, typer.Option(help="Folder for pairs of photographs and what the codec makes of them.")],
     out: Out = Path("runs/sharp"),
-    init: Annotated[Path | None, typer.Option(help="Weights of the prior (safetensors) to start from.")] = None,
+    init: Annotated[Path | None, typer.Option(help="Weights of a refiner or of the prior to start from.")] = None,
     resume: Resume = False,
     check: Annotated[Path | None, typer.Option(help="Folder of pairs to check on.")] = None,
     codec: Annotated[str, typer.Option(help="Codec that makes the pairs; unprotected suits best.")] = PAIRS_CODEC,

@@ -53,7 +53,7 @@ class PairRecipe:
     sizes: tuple[int, ...] = (256,) * 9 + (384,)
     rates: int = 3
     lowest: float = 0.03
-    highest: float = 1.0
+    highest: float = 0.6
     damaged: float = 0.15
     ber: float = 1e-3
     seed: int = 0

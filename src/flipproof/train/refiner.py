@@ -73,8 +73,8 @@ class Recipe:
     batch: int = 8
     patch: int = 128
     average: float = 0.998
-    pixels: float = 0.5
-    averages: float = 1.0
+    pixels: float = 0.2
+    averages: float = 0.4
     likeness: float = 1.0
     texture: float = 1.0
     adversary: float = 0.0
@@ -159,7 +159,10 @@ class RefinerTrainer(Trainer):
 
 
 def first_network(init: Path | None) -> UNet:
-    """Returns a network that leaves pictures as they are, with whatever fits of the weights of a prior.
+    """Returns the network to train: a refiner to go on from, or one that leaves pictures as they are.
+
+    Arguments:
+        init: Weights of a refiner, or of a prior, of which whatever fits is taken.
 
     Raises:
         WeightsError: The file is missing or no safetensors.
@@ -167,9 +170,11 @@ def first_network(init: Path | None) -> UNet:
     net = UNet(encoder_blocks=ENCODER_BLOCKS, decoder_blocks=DECODER_BLOCKS)
     own = net.state_dict()
     given = read_tensors(init)[0] if init else {}
-    net.load_state_dict(own | {name: t for name, t in given.items() if name in own and t.shape == own[name].shape})
-    for p in net.head.parameters():
-        nn.init.zeros_(p)
+    fitting = {name: t for name, t in given.items() if name in own and t.shape == own[name].shape}
+    net.load_state_dict(own | fitting)
+    if not given.keys() == fitting.keys() == own.keys():
+        for p in net.head.parameters():
+            nn.init.zeros_(p)
     return net
 
 
