@@ -42,6 +42,7 @@ def main() -> None:
         rows.append(added(codec, crop, options.ber, options.trials, name))
         print(name, " ".join(f"{value:.2f}" for value in rows[-1]), flush=True)
     print("mean ", " ".join(f"{value:.3f}" for value in np.mean(rows, axis=0)))
+    print("geometric mean", " ".join(f"{value:.3f}" for value in np.exp(np.log(np.maximum(rows, 0.05)).mean(axis=0))))
     print("error", " ".join(f"{value:.3f}" for value in np.std(rows, axis=0, ddof=1) / len(rows) ** 0.5))
 
 

@@ -88,11 +88,14 @@ def decode(
     strict: Annotated[bool, typer.Option("--strict", help="Fail on any noticed damage.")] = False,
     upto: Annotated[float, typer.Option(min=0, max=1, help="Leading share of the file to use.")] = 1.0,
     reconstruction: Annotated[
-        str | None, typer.Option(help="mse (least error) or sharp (with detail).", show_default=False)
+        str | None, typer.Option(help="mse (least error), crisp, or sharp (with detail).", show_default=False)
     ] = None,
     prior: Denoiser = None,
     device: Device = None,
     precision: Precision = None,
+    views: Annotated[
+        int | None, typer.Option(help="Looks at the end of the chain: 1, 2, 4 or 8.", show_default=False)
+    ] = None,
 ) -> None:
     """Decode a file, however damaged, to any format Pillow writes."""
     from PIL import Image
@@ -104,7 +107,7 @@ def decode(
     _distinct(file, picture)
     if Image.registered_extensions().get(picture.suffix.lower()) not in Image.SAVE:
         raise SpecError(f"expected the name of a picture Pillow can write, such as .png, got {picture.name}")
-    chosen = {"reconstruction": reconstruction, "prior": prior, "device": device, "precision": precision}
+    chosen = {"reconstruction": reconstruction, "prior": prior, "device": device, "precision": precision, "views": views}
     result = api.decode(file, codec, strict, upto, **{name: value for name, value in chosen.items() if value})
     try:
         Image.fromarray(result.picture).save(picture)

@@ -1,10 +1,10 @@
 r"""What a decoder makes of the end of a chain, where the file has no more bits.
 
 The chain ends at :math:`y = x + \sigma n` on some grid. Its posterior mean has the least squared error, and is blurred
-where the file leaves room for more than one picture. A sharper one comes, for pixels, from a network that was trained
-to give such means the look of photographs (:mod:`flipproof.prior.refiner`); for latents, of which a prior invents
-detail by itself, from going on as in sampling, by deterministic steps without bits
-(DDIM, https://arxiv.org/abs/2010.02502).
+where the file leaves room for more than one picture. A crisper one comes from going on for a while as in sampling, by
+deterministic steps without bits (DDIM, https://arxiv.org/abs/2010.02502), before the mean is taken. For pixels, a
+network that was trained to give such pictures the look of photographs (:mod:`flipproof.prior.refiner`) then makes them
+sharp; of latents a prior invents detail by itself.
 """
 
 from __future__ import annotations
@@ -18,17 +18,21 @@ from flipproof.prior.base import Prior
 from flipproof.prior.refiner import Refiner
 from flipproof.schedule import Level
 
-__all__ = ["RECONSTRUCTIONS", "Reconstruction", "posterior_mean", "sharp"]
+__all__ = ["RECONSTRUCTIONS", "Reconstruction", "crisp", "posterior_mean", "sharp"]
 
 Reconstruction: TypeAlias = Callable[[Prior, Tensor, Level], Tensor]
 """Maps a prior, the end of chains (B, C, h, w) and its level to pictures in the prior's space."""
 
 FILL_SIGMA = 0.04
 """Noise a prior is told of when it refines a picture that it has just refined."""
-SHARP_RATIO = 0.6
-"""Noise after over noise before a step of the sharp reconstruction of latents."""
-SHARP_END = 0.03
-"""Noise at which it stops and takes the posterior mean, over the deviation of a sample."""
+CRISP_RATIO = 0.6
+"""Noise after over noise before a step without bits."""
+CRISP_SHARE = 0.22
+"""Noise of pixels at which the posterior mean is taken, over that at the end of the chain."""
+LEAST_PIXELS = 0.035
+"""Noise under which no step begins: the shipped priors have seen no less."""
+LEAST_LATENTS = 0.03
+"""Noise of latents at which the posterior mean is taken, over the deviation of a sample."""
 
 
 def posterior_mean(prior: Prior, y: Tensor, level: Level) -> Tensor:
@@ -41,26 +45,30 @@ def posterior_mean(prior: Prior, y: Tensor, level: Level) -> Tensor:
     return y
 
 
+def crisp(prior: Prior, y: Tensor, level: Level) -> Tensor:
+    """Returns a picture with more of the detail that the end of a chain suggests, farther from the original."""
+    sigma, end = level.sigma, _end(prior, level.sigma)
+    while sigma > end:
+        target = max(end, CRISP_RATIO * sigma)
+        mean = prior.denoise(y, sigma)
+        y, sigma = mean + target / sigma * (y - mean), target
+    return posterior_mean(prior, y, Level(level.grid, sigma))
+
+
 def sharp(prior: Prior, y: Tensor, level: Level) -> Tensor:
     """Returns a picture with the detail of a photograph: sharper, and farther from the original.
 
     Raises:
         WeightsError: The weights of the refiner are missing or altered.
     """
+    picture = crisp(prior, y, level)
+    return picture if prior.space.factor > 1 else Refiner.load(str(y.device), prior.precision)(picture, level)
+
+
+def _end(prior: Prior, sigma: float) -> float:
     if prior.space.factor > 1:
-        return _sampled(prior, y, level.sigma)
-    refiner = Refiner.load(str(y.device), prior.precision)
-    return refiner(posterior_mean(prior, y, level), level)
+        return LEAST_LATENTS * prior.space.deviation
+    return sigma if sigma < LEAST_PIXELS else max(LEAST_PIXELS, CRISP_SHARE * sigma)
 
 
-def _sampled(prior: Prior, y: Tensor, sigma: float) -> Tensor:
-    """Brings noise down without bits, and takes the posterior mean of what is left."""
-    end = SHARP_END * prior.space.deviation
-    while sigma > end:
-        target = max(end, SHARP_RATIO * sigma)
-        mean = prior.denoise(y, sigma)
-        y, sigma = mean + target / sigma * (y - mean), target
-    return prior.denoise(y, sigma)
-
-
-RECONSTRUCTIONS: dict[str, Reconstruction] = {"mse": posterior_mean, "sharp": sharp}
+RECONSTRUCTIONS: dict[str, Reconstruction] = {"mse": posterior_mean, "crisp": crisp, "sharp": sharp}

@@ -60,8 +60,8 @@ class ChainCodec(Codec):
             :func:`flipproof.prior.load.load_prior`), or any :class:`~flipproof.prior.base.Prior`. Decoder and encoder
             must agree; to a decoder ``small`` means whichever weights of the package a file was made with.
         codebook: Kind of codebook, ``rotated`` or ``gaussian``; a decoder takes it from the file.
-        reconstruction: What a decoder makes of the end of a chain: ``mse``, the least squared error; ``sharp``, a
-            picture with detail; None, what suits the codec.
+        reconstruction: What a decoder makes of the end of a chain: ``mse``, the least squared error; ``crisp``, what
+            it suggests; ``sharp``, a picture with detail; None, what suits the codec.
         protect: Protection of the payload: ``none``; ``uniform[t=20]``, one code for all of it; ``uep[ber=0.01]``, the
             plan that is best over a range of bit error rates, see :mod:`flipproof.protection.design`. A decoder takes
             it from the file. The header is always protected.

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Train a prior or a learned codec.", no_args_is_help=True)
 console = Console(stderr=True)
 
-PAIRS_CODEC = "trellis[protect=none,precision=bfloat16]"
+PAIRS_CODEC = "trellis[protect=none,precision=bfloat16,reconstruction=crisp]"
 
 
 @app.callback()
