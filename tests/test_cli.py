@@ -175,7 +175,10 @@ def test_lists(run):
         (("encode", "PNG", "a.flip", "--precision", "int8"), "expected precision one of auto, float32"),
         (("decode", "FLIP", "a.png", "--upto", "2"), "--upto"),
         (("decode", "FLIP", "a.png", "--upto", "nan"), "--upto"),
-        (("decode", "FLIP", "a.png", "--reconstruction", "best"), "expected reconstruction one of none, mse, crisp, sharp"),
+        (
+            ("decode", "FLIP", "a.png", "--reconstruction", "best"),
+            "expected reconstruction one of none, mse, crisp, sharp",
+        ),
         (("decode", "FLIP", "a.png", "--prior", "diffusers:/nowhere/model"), "no such directory"),
         (("decode", "FLIP", "a.png", "--codec", "diffc"), "expected a file of diffc, got one of trellis"),
         (("encode", "PNG"), "Missing argument"),

@@ -107,7 +107,13 @@ def decode(
     _distinct(file, picture)
     if Image.registered_extensions().get(picture.suffix.lower()) not in Image.SAVE:
         raise SpecError(f"expected the name of a picture Pillow can write, such as .png, got {picture.name}")
-    chosen = {"reconstruction": reconstruction, "prior": prior, "device": device, "precision": precision, "views": views}
+    chosen = {
+        "reconstruction": reconstruction,
+        "prior": prior,
+        "device": device,
+        "precision": precision,
+        "views": views,
+    }
     result = api.decode(file, codec, strict, upto, **{name: value for name, value in chosen.items() if value})
     try:
         Image.fromarray(result.picture).save(picture)
