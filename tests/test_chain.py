@@ -11,7 +11,7 @@ from torch.nn import functional
 from flipproof.chain import Move, drive, haar_detail, haar_merge, walk
 from flipproof.codec.draft import _path
 from flipproof.prior.base import Prior
-from flipproof.reconstruction import posterior_mean
+from flipproof.reconstruction import crisp, posterior_mean
 from flipproof.schedule import (
     TURBO_TIMESTEPS,
     GrownSchedule,
@@ -186,3 +186,21 @@ def test_any_number_of_timesteps_descends_from_the_first(steps):
         for _ in range(steps - 1):
             levels.append(schedule.next(levels[-1]))
         assert [level.sigma for level in levels] == [timestep_sigmas()[t] for t in chosen]
+
+
+@pytest.mark.parametrize(
+    ("sigma", "levels"), [(1.0, [1.0, 0.6, 0.36, 0.22]), (0.1, [0.1, 0.06, 0.036, 0.035]), (0.03, [0.03])]
+)
+def test_crisp_goes_on_to_less_noise_before_the_mean(sigma, levels):
+    """Down to 0.22 of the noise or to 0.035; the noise that is left, about the prior's mean, is scaled along."""
+    asked = []
+
+    class Spy(Perfect):
+        def denoise(self, y, sigma):
+            asked.append((sigma, float(y.mean())))
+            return super().denoise(y, sigma)
+
+    x = torch.zeros(1, 3, 8, 8)
+    crisp(Spy(x), x + sigma, Level(1, sigma))
+    assert [level for level, _ in asked] == pytest.approx(levels)
+    assert [mean for _, mean in asked] == pytest.approx(levels)

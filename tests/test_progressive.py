@@ -87,7 +87,7 @@ def test_the_damage_of_the_whole_file_is_reported(files):
 @pytest.mark.parametrize("protect", ["uep", "uniform[t=20]"])
 def test_a_share_of_a_protected_file_is_that_of_its_payload(protect, picture):
     """Its bits are all over the file; what counts is the leading share of the payload, repaired."""
-    codec = TracksCodec(bpp=0.6, prior=Wiener(), protect=protect)
+    codec = TracksCodec(bpp=0.6, steps_per_octave=3, prior=Wiener(), protect=protect)
     data = codec.encode(picture)
     file = opened(codec, data)
     ends = np.cumsum([step.bits for step, _ in file.steps()])
