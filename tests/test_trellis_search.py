@@ -1,4 +1,4 @@
-"""The search of short circles is exact, long blocks take no memory, and the protocol keeps its contract."""
+"""The search of short circles is exact, that of long ones holds little memory, and the protocol keeps its contract."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from torch import Tensor
 from contracts import check_protocol
 from flipproof.codebook.rotated import RotatedCodebook
 from flipproof.protocol.trellis import TrellisProtocol
-from flipproof.selection.trellis import Blocks, select_trellis, windows
+from flipproof.selection import trellis
+from flipproof.selection.trellis import Blocks, codewords, select_trellis, windows
 
 
 def normals(size: int, seed: int = 0) -> Tensor:
@@ -97,3 +98,65 @@ def test_shares_of_short_circles():
     assert 0.5 < shares[4] < 0.8
     assert 0.75 < shares[16] < 0.92
     assert 0.84 < shares[64] < 0.94
+
+
+@pytest.mark.parametrize(("count", "window"), [(9000, 6), (3000, 12), (300, 10)])
+def test_searching_side_by_side_or_by_parts_loses_next_to_nothing(count, window, monkeypatch):
+    """One segment, 16 at a time, and groups of 16 as memory allows; the same bits but near seams and for ties."""
+    blocks = Blocks(10 * count, count, window)
+    residual, found = normals(blocks.samples, 1), []
+    bound = 4 * 16 * max(trellis.LEAST_RUN_IN, trellis.RUN_IN * (window - 1)) << window - 1
+    for costs, survivors in (({1: 1}, 2**30), ({16: 1}, 2**30), ({16: 1}, bound)):
+        monkeypatch.setattr(trellis, "STATE_COST", {1: 10**6} | costs)
+        monkeypatch.setattr(trellis, "SURVIVORS", survivors)
+        monkeypatch.setattr(trellis, "LONGEST", 10**6)
+        found.append(select_trellis(residual, blocks))
+    best, *others = (products(bits[None], blocks, residual)[0] for bits in found)
+    assert others == pytest.approx([best, best], rel=0.01)
+    assert all(np.mean(bits != found[0]) < 0.1 for bits in found)
+
+
+@pytest.mark.parametrize("window", [2, 9, 12, 13, 15])
+@pytest.mark.parametrize("count", [64, 5000, 2**23])
+def test_survivors_are_bounded_for_any_circle(count, window, monkeypatch):
+    """Their memory is that of a picture of any size, and a segment has more bits than its run-in."""
+    asked = []
+
+    def search(factors, words, places):
+        asked.append(places.shape)
+        return None, [0] * places.shape[1]
+
+    monkeypatch.setattr(trellis, "_search", search)
+    monkeypatch.setattr(trellis, "_follow", lambda older, state, kept: (np.zeros(sum(kept), np.uint8), state))
+    monkeypatch.setattr(trellis, "_close", lambda older, states, kept: (np.zeros(sum(kept), np.uint8), True))
+    run_in = trellis.RUN_IN * (window - 1)
+    assert trellis._search_round(torch.empty(count, 1), torch.empty(window - 1, 1, 1)).shape == (count,)
+    assert max(steps * rows for steps, rows in asked) << window - 1 <= trellis.SURVIVORS
+    assert 2 * run_in - 64 < max(steps for steps, _ in asked) <= trellis.LONGEST
+
+
+def test_turned_codewords_give_each_state_its_own():
+    """Steps replace bits from the highest place down; ordered by the bit that leaves, then by the new state."""
+    window, width = 5, 7
+    words, memory = codewords(width, window), window - 1
+    for t, turn in enumerate(trellis._turned((width,), window)):
+        for oldest in range(2):
+            for state in range(1 << memory):
+                place = memory - 1 - t
+                bits = [state >> (place + age) % memory & 1 for age in range(memory)] + [oldest]
+                number = sum(bit << age for age, bit in enumerate(bits))
+                assert torch.equal(turn[(oldest << memory) + state], words[number])
+
+
+@pytest.mark.parametrize("count", [64, 100, 200])
+def test_circles_that_survivors_leave_open_are_searched_closed(count, monkeypatch):
+    """From the state where they ended, which loses little."""
+    blocks, ratios = Blocks(20 * count, count, 8), []
+    for seed in range(10):
+        residual = normals(blocks.samples, seed)
+        found = products(select_trellis(residual, blocks)[None], blocks, residual)[0]
+        with monkeypatch.context() as patch:
+            patch.setattr(trellis, "LAPS", 1)
+            patch.setattr(trellis, "AHEAD", 0)
+            ratios.append(products(select_trellis(residual, blocks)[None], blocks, residual)[0] / found)
+    assert 0.97 < np.mean(ratios) < 1.01

@@ -16,7 +16,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -33,17 +34,33 @@ from flipproof.selection.base import unit_variance
 
 __all__ = ["MOST_WINDOW", "Blocks", "TrellisSteering", "codewords", "select_trellis", "windows"]
 
+State = TypeVar("State", int, NDArray[np.int64])
+
 MOST_WINDOW = 15
 DIMENSIONS = 32
 """Longest codeword; longer blocks repeat it under random signs, which costs next to nothing."""
-SEGMENT = 2048
-"""Bits of a segment; segments are searched side by side."""
-ABREAST = 1 << 14
-"""States times segments searched at a time."""
-SLAB = 16
-"""Steps of the search whose inner products are made at a time."""
-RUN_IN = 6
-"""Bits searched before and after a segment, over the window: survivors have merged by then."""
+RUN_IN, LEAST_RUN_IN = 6, 48
+"""Bits searched before a segment, over L - 1, and the least: not to know its first state costs little by then."""
+AHEAD = 16
+"""Bits from which survivors are followed back to the end of a circle, over L - 1: they have merged by then."""
+LAPS = 3
+"""Times that survivors are followed round a circle that they do not close."""
+SHORT = 64
+"""Bits from which a circle is searched from a run-in."""
+CLOSABLE = 512
+"""Bits from which a circle that survivors do not close may stay open: it costs the gain of L - 1 bits."""
+SEAM = 5
+"""Least bits of one of several segments, over L - 1."""
+LONGEST = 2048
+"""Most steps of a search: float32 holds the sum of their scores."""
+SURVIVORS = 1 << 25
+"""Most bytes of survivors that are held at a time."""
+SLAB = 1 << 21
+"""Most inner products that a search of one segment makes at a time."""
+STEP_COST = 3000
+"""Nanoseconds that a step of a search takes besides those for each state."""
+STATE_COST = {1: 2, 16: 22, 32: 36, 64: 70}
+"""Nanoseconds for each state, by the segments that are searched side by side; products of other widths are slow."""
 CLOSED_WORK = 2**19
 """States times first states times bits of a circle that is searched closed."""
 
@@ -179,82 +196,203 @@ def windows(bits: NDArray[np.uint8], window: int) -> NDArray[np.int64]:
 def select_trellis(coefficients: Tensor, blocks: Blocks) -> NDArray[np.uint8]:
     """Returns the bits (T,) whose codewords have the largest inner product with the rotated residual.
 
-    A long circle is cut into segments, each searched with a run-in on both sides and open ends. A short one is searched
-    closed, and the shortest from every state, so that no other bits are better.
+    A circle is searched from a run-in and its survivors are followed round it; a long one is cut into segments that are
+    searched side by side. A short one is searched closed, and the shortest from every state, so that no other bits are
+    better.
 
     Arguments:
         coefficients: The residual's inner products with the atoms of the codebook, with shape (n,).
         blocks: How they are cut.
     """
-    factors, words = blocks.folded(coefficients.detach().float().cpu())
+    factors = blocks.folded(coefficients.detach().float().cpu())[0]
     factors = factors / factors.abs().mean().clamp(min=1e-20)
-    if blocks.count <= SEGMENT:
-        return _search_circle(factors, words, blocks)
-    segments, abreast = -(-blocks.count // SEGMENT), max(1, ABREAST >> blocks.window - 1)
-    length, run_in = -(-blocks.count // segments), RUN_IN * blocks.window
-    starts = np.arange(segments) * length - run_in
-    found = []
-    for first in range(0, segments, abreast):
-        places = (starts[first : first + abreast, None] + np.arange(length + 2 * run_in)) % blocks.count
-        score = np.zeros((len(places), 1 << blocks.window - 1), np.float32)
-        older = _search(score, factors, words, places)
-        found.append(_trace(score.argmax(axis=1), older)[:, run_in : run_in + length])
-    return np.concatenate(found).ravel()[: blocks.count]
+    words = _turned(tuple(sorted({min(size, DIMENSIONS) for _, _, size in blocks.regions})), blocks.window)
+    if blocks.count < SHORT:
+        return _search_closed(factors, words, _likeliest(factors, words))
+    return _search_round(factors, words)
 
 
-def _search_circle(factors: Tensor, words: Tensor, blocks: Blocks) -> NDArray[np.uint8]:
-    """Searches a circle closed: from each of the likeliest states, or from all, back to it."""
-    count, memory = blocks.count, blocks.window - 1
-    score = np.zeros((1, 1 << memory), np.float32)
-    _search(score, factors, words, np.arange(-RUN_IN * blocks.window, 0)[None] % count)
-    first = np.arange(1 << memory)
-    first = first[first >> count == first & (1 << max(0, memory - count)) - 1]  # the bits of short circles repeat
-    first = first[np.argsort(-score[0, first])][: max(1, CLOSED_WORK // (count << memory))]
-    score = np.full((len(first), 1 << memory), -np.inf, np.float32)
-    score[np.arange(len(first)), first] = 0
-    older = _search(score, factors, words, np.arange(count)[None])
-    best = [score[np.arange(len(first)), first].argmax()]
-    bits: NDArray[np.uint8] = _trace(first[best], older[:, best])[0]
-    return bits
+@lru_cache(maxsize=2)
+def _turned(widths: tuple[int, ...], window: int) -> Tensor:
+    """Returns the factors of the codewords as each of L - 1 steps in a row needs them, with shape (L-1, 2^L, d).
+
+    The bits of a state stay at their places; the newest one takes the place of the oldest, from the highest place down.
+    Codewords are ordered by the bit that leaves, then by the new state.
+    """
+    words = torch.cat([codewords(width, window) for width in widths], dim=1)
+    places = reversed(range(window - 1))
+    turns = [words.view(2, 1 << place, 1 << window - 2 - place, 2, -1).permute(0, 2, 3, 1, 4) for place in places]
+    return torch.stack([turn.reshape(words.shape) for turn in turns])
 
 
-def _search(score: NDArray[np.float32], factors: Tensor, words: Tensor, places: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Runs the Viterbi algorithm along rows of places, (S, N) or one for all (1, N).
+def _placed(state: State, steps: int, memory: int) -> State:
+    """Returns states whose newest bit was the lowest as a search has them after some steps."""
+    turn = -steps % memory
+    return (state << turn | state >> memory - turn) & (1 << memory) - 1
+
+
+def _abreast(count: int, memory: int) -> int:
+    """Returns how many segments of a circle are searched fastest side by side, without too many survivors."""
+    run_in = max(LEAST_RUN_IN, RUN_IN * memory)
+    costs = {
+        rows: (count / rows + run_in) * (STEP_COST + (cost << memory))
+        for rows, cost in STATE_COST.items()
+        if rows == 1 or (4 * run_in * rows << memory <= SURVIVORS and count >= SEAM * memory * rows)
+    }
+    return min(costs, key=costs.__getitem__)
+
+
+def _search_round(factors: Tensor, words: Tensor) -> NDArray[np.uint8]:
+    """Searches segments of a circle, each from a run-in, and follows the survivors from one to the one before it.
+
+    Where all segments would take too much memory, groups of them are searched from the last to the first.
+    """
+    count, memory = len(factors), len(words)
+    run_in, rows = max(LEAST_RUN_IN, RUN_IN * memory), _abreast(count, memory)
+    longest = min(LONGEST, (SURVIVORS >> memory) // rows) - run_in
+    segments = -(-count // (rows * longest)) * rows
+    bounds = np.arange(segments + 1) * count // segments
+    kept = np.diff(bounds).tolist()
+    steps = np.arange(-run_in - max(kept), 0)[:, None]
+    if segments == rows:
+        older, states = _search(factors, words, (bounds[1:] + steps) % count)
+        bits, closed = _close(older, states, kept)
+        return bits if closed else _search_closed(factors, words, windows(bits[None], memory)[:, -1])
+    older, states = _search(factors, words, np.arange(-run_in, AHEAD * memory)[:, None] % count)
+    state, found = _follow(older, states[0], [AHEAD * memory])[1], []
+    for first in reversed(range(0, segments, rows)):
+        older = _search(factors, words, (bounds[first + 1 : first + rows + 1] + steps) % count)[0]
+        bits, state = _follow(older, state, kept[first : first + rows])
+        found.append(bits)
+    return np.roll(np.concatenate(found[::-1]), -memory)
+
+
+def _close(older: NDArray[np.bool_], states: list[int], kept: list[int]) -> tuple[NDArray[np.uint8], bool]:
+    """Follows survivors round a circle, from the best last states of its segments, until they end where they began.
+
+    Returns:
+        The bits, and whether they close the circle, or are so many that it does not matter.
+    """
+    count, memory = sum(kept), older.shape[1].bit_length() - 1
+    ahead = min(len(kept), 1 + AHEAD * memory * len(kept) // count)
+    state = _follow(older, states[ahead - 1], kept[:ahead])[1]
+    start, laps = -1, 0
+    while state != start and laps < LAPS:
+        start, laps = state, laps + 1
+        bits, state = _follow(older, start, kept)
+    return np.roll(bits, -memory), state == start or count >= CLOSABLE
+
+
+def _follow(older: NDArray[np.bool_], state: int, kept: list[int]) -> tuple[NDArray[np.uint8], int]:
+    """Follows the survivors back from the last state of neighbouring columns, from each column to the one before it.
 
     Arguments:
-        score: Scores of the states (S, 2^(L-1)) before the first place, changed to those after the last.
+        older: What a search returned, with shape (N, 2^(L-1), S).
+        state: The last state, its newest bit lowest.
+        kept: Steps to follow in each of the first columns, at most N.
+
+    Returns:
+        The bits L - 1 before those steps, and the state before them.
+    """
+    count, states, columns = older.shape
+    memory, stride = states.bit_length() - 1, states * columns
+    came, found = older.reshape(-1).view(np.uint8).data, bytearray()
+    places = [1 << memory - 1 - t % memory for t in reversed(range(count))]
+    for column, steps in reversed(list(enumerate(kept))):
+        index, state = (count - 1) * stride + column, _placed(state, count, memory)
+        for place in places[:steps]:
+            bit = came[index + state * columns]
+            found.append(bit)
+            state = state | place if bit else state & ~place
+            index -= stride
+        state = _placed(state, steps - count, memory)
+    return np.frombuffer(found, np.uint8)[::-1], state
+
+
+def _search_closed(factors: Tensor, words: Tensor, first: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """Searches a circle closed: from each of some states back to it."""
+    count, memory, each = len(factors), len(words), np.arange(len(first))
+    score = np.full((1 << memory, len(first)), -np.inf, np.float32)
+    score[first, each] = 0
+    older = _run(score, factors, words, np.repeat(np.arange(count)[:, None], len(first), axis=1))
+    best = int(score[_placed(first, count, memory), each].argmax())
+    return np.roll(_follow(older[..., best : best + 1], int(first[best]), [count])[0], -memory)
+
+
+def _likeliest(factors: Tensor, words: Tensor) -> NDArray[np.int64]:
+    """Returns the likeliest first states of a short circle, or all that it can have."""
+    count, memory = len(factors), len(words)
+    score = np.zeros((1 << memory, 1), np.float32)
+    _run(score, factors, words, np.arange(-RUN_IN * memory, 0)[:, None] % count)
+    first = np.arange(1 << memory)
+    first = first[first >> count == first & (1 << max(0, memory - count)) - 1]  # the bits of short circles repeat
+    likeliest: NDArray[np.int64] = first[np.argsort(-score[first, 0])]
+    return likeliest[: max(1, CLOSED_WORK // (count << memory))]
+
+
+def _search(factors: Tensor, words: Tensor, places: NDArray[np.int64]) -> tuple[NDArray[np.bool_], list[int]]:
+    """Searches columns of places from all states; returns the survivors and the best last states."""
+    memory, (count, rows) = len(words), places.shape
+    score = np.zeros((1 << memory, rows), np.float32)
+    older = _run(score, factors, words, places)
+    return older, _placed(score.argmax(axis=0), -count, memory).tolist()
+
+
+def _run(score: NDArray[np.float32], factors: Tensor, words: Tensor, places: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Runs the Viterbi algorithm along columns of places (N, S).
+
+    Arguments:
+        score: Scores of the states (2^(L-1), S) before the first place, changed to those after the last.
         factors: Factors of the blocks; see :meth:`Blocks.folded`.
-        words: Factors of the codewords.
+        words: Factors of the codewords; see :func:`_turned`.
         places: Numbers of the blocks.
 
     Returns:
-        Whether the survivor of every state came from the one with the oldest bit set, with shape (N, S, 2^(L-1)); those
-        of all states with the newest bit clear come first.
+        Whether the survivor of every state came from the one with the oldest bit set, with shape (N, 2^(L-1), S).
     """
-    (paths, count), (rows, states) = places.shape, score.shape
-    older = np.empty((count, rows, states), np.bool_)
-    both = np.empty((rows, 2, 2, states // 2), np.float32)
-    words = words.view(2, states // 2, 2, -1).transpose(1, 2).reshape(2 * states, -1)
-    before, after = score.reshape(rows, 2, 1, -1), score.reshape(rows, -1, 2).transpose(0, 2, 1)
-    for start in range(0, count, SLAB):
-        slab = torch.from_numpy(places[:, start : start + SLAB].T.ravel())
-        gains = (factors[slab] @ words.T).numpy().reshape(-1, paths, 2, 2, states // 2)
-        for t, gain in enumerate(gains, start):
-            # state 2 p + b is reached from p and from p + 2^(L-2), without and with the oldest bit
-            np.add(before, gain, out=both)
-            np.greater(both[:, 1], both[:, 0], out=older[t].reshape(rows, 2, -1))
-            np.maximum(both[:, 0], both[:, 1], out=after)
-        score -= score.max()
+    older = np.empty((len(places), *score.shape), np.bool_)
+    if places.shape[1] == 1:
+        _run_alone(score[:, 0], factors[torch.from_numpy(places[:, 0])], words, older[..., 0])
+    else:
+        _run_abreast(torch.from_numpy(score), factors[torch.from_numpy(places)].mT, words, older)
     return older
 
 
-def _trace(state: NDArray[np.int64], older: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """Follows the survivors back from their last states."""
-    count, rows, states = older.shape
-    bits = np.empty((rows, count), np.uint8)
-    every = np.arange(rows)
-    for t in range(count - 1, -1, -1):
-        bits[:, t] = state & 1
-        place = (state >> 1) + (state & 1) * (states >> 1)
-        state = (state >> 1) + older[t, every, place] * (states >> 1)
-    return bits
+def _run_abreast(score: Tensor, factors: Tensor, words: Tensor, older: NDArray[np.bool_]) -> None:
+    """Runs it along several columns, with factors (N, d, S), by calls that are fast on contiguous columns."""
+    memory, (states, rows) = len(words), score.shape
+    sums = score.new_empty(2, states, rows)
+    low, high = sums
+    flat, lowest, highest, turns = sums.view(2 * states, rows), low.numpy(), high.numpy(), []
+    for place, turn in zip(reversed(range(memory)), words, strict=True):
+        after = sums.view(2, states >> place + 1, 2, rows << place)
+        before = score.view(-1, 2, 1, rows << place).transpose(0, 1)
+        # where runs of states are short, one addition for each newest bit is faster than one for both
+        parts = after.chunk(2, dim=2) if place < 3 else (after,)
+        turns.append((turn, before, parts))
+    for t, block in enumerate(factors.unbind()):
+        turn, before, parts = turns[t % memory]
+        torch.mm(turn, block, out=flat)
+        for part in parts:
+            torch.add(part, before, out=part)
+        np.greater(highest, lowest, out=older[t])
+        torch.maximum(high, low, out=score)
+
+
+def _run_alone(score: NDArray[np.float32], factors: Tensor, words: Tensor, older: NDArray[np.bool_]) -> None:
+    """Runs it along one column, with factors (N, d): inner products of many steps are made at a time."""
+    memory, states = len(words), len(score)
+    turns, sums = max(1, SLAB // (2 * states * memory)), np.empty((2, states), np.float32)
+    low, high = sums
+    places = [1 << place for place in reversed(range(memory))]
+    views = [(score.reshape(-1, 2, 1, p).swapaxes(0, 1), sums.reshape(2, -1, 2, p)) for p in places]
+    for start in range(0, len(factors), turns * memory):
+        part = factors[start : start + turns * memory]
+        part = functional.pad(part, (0, 0, 0, -len(part) % memory)).view(-1, memory, factors.shape[1])
+        gains = (part.transpose(0, 1) @ words.mT).numpy()
+        shaped = [gain.reshape(-1, *after.shape) for gain, (_, after) in zip(gains, views, strict=True)]
+        for t in range(min(turns * memory, len(factors) - start)):
+            before, after = views[t % memory]
+            np.add(shaped[t % memory][t // memory], before, out=after)
+            np.greater(high, low, out=older[start + t])
+            np.maximum(high, low, out=score)
