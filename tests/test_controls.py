@@ -114,7 +114,7 @@ def region():
     ("codec", "most"),
     [
         (TracksCodec(bpp=0.32, protect="none"), 0.78),
-        (RobustTurboDDCM(bpp=0.29, steps=20, atoms=4096), 0.96),
+        (RobustTurboDDCM(bpp=0.29, steps=20, atoms=4096), 0.92),
         (DDCM(bpp=0.22, steps=20, atoms=4096, grid=4), 0.95),
         (RobustDiffC(bpp=0.29, steps=20, seed_bits=12), 0.96),
     ],

@@ -56,7 +56,7 @@ def test_the_prior_is_asked_once_for_a_grid_and_a_noise():
 
 @pytest.mark.parametrize("codec", ["trellis", "tracks"])
 def test_leaving_out_is_worth_more_than_it_costs(codec):
-    """On a photograph at a low rate; by 0.1 dB and more with either codec when this was written."""
+    """On a photograph at a low rate; by a third of a decibel with either codec when this was written."""
     picture = pictures.chelsea()[:256, 100:356]
     whole, bold = (
         psnr(coder.decode(coder.encode(picture)).picture, picture)

@@ -22,7 +22,6 @@ from flipproof.codec.script import COMMON_BITS, Common, Script, Step
 from flipproof.codec.spending import Spending
 from flipproof.codec.target import Target
 from flipproof.errors import HeaderError
-from flipproof.prior.base import Prior
 from flipproof.protection.plan import Plan
 from flipproof.protocol.base import SelectionProtocol
 from flipproof.schedule import GrownSchedule, Level
@@ -88,7 +87,7 @@ class Draft:
     bits: list[BitArray] = field(default_factory=list)
     _full: bool = False
 
-    def steer_to(self, target: Target, prior: Prior, device: str) -> None:
+    def steer_to(self, target: Target, device: str) -> None:
         """Walks the chain towards a picture, taking every step that fits."""
 
         def choose(proposal: Proposal) -> Move | None:
@@ -98,7 +97,7 @@ class Draft:
             step = self._fit(proposal, _energy(residual))
             return self._take(step, proposal, residual) if step else None
 
-        follow(walk(prior, self.schedule, target.shape, device), choose, lambda: self._full)
+        follow(walk(target.prior, self.schedule, target.shape, device), choose, lambda: self._full)
 
     @property
     def starved(self) -> bool:

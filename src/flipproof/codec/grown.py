@@ -87,15 +87,16 @@ class GrownCodec(ChainCodec):
     @torch.inference_mode()
     def encode(self, image: ImageLike, priority: Priority | None = None) -> bytes:  # noqa: D102 (inherited)
         rgb = to_rgb(image)
-        common, prior = self.common(rgb), self.denoiser
+        common = self.common(rgb)
         schedule = self._schedule(common)
         size = self._file_size(common.height, common.width)
         self.check_scoring(common.samples(schedule.coarsest, 1) ** 2 * MOST_STEPS)
-        target = Target.of(rgb, prior, schedule.coarsest, self.device, priority)
-        spending, plan, faint = self.spending(self.longest), self.plan(size), self.faint * (common.space.factor == 1)
+        target = Target.of(rgb, self.denoiser, schedule.coarsest, self.device, priority)
+        spending, plan = self.spending(self.longest), self.plan(size)
+        faint = self.faint if common.space.factor == 1 else 0.0
         for reserve in (self.growth_reserve, 0.0):
             draft = Draft(schedule, common, size, spending, self.longest, plan, reserve, faint)
-            draft.steer_to(target, prior, self.device)
+            draft.steer_to(target, self.device)
             if not draft.starved:
                 break
         if not draft.steps:

@@ -29,7 +29,7 @@ class Target:
         x: The picture, padded to whole blocks, with shape (1, C, h, w).
         real: 1 where a sample covers any of the picture, 0 in the padding, with shape (1, 1, h, w).
         priority: Weights with a mean square of 1 over the picture, with shape (1, 1, h, w).
-        prior: Tells detail from noise.
+        prior: Whose space it is, and who tells detail from noise.
     """
 
     x: Tensor

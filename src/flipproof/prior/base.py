@@ -108,3 +108,25 @@ class Prior(ABC):
     def __str__(self) -> str:
         """Name and fingerprint."""
         return f"{self.name}:{self.fingerprint:08x}"
+
+
+class WrappedPrior(Prior):
+    """Base of priors that speak for another one, and change how it is asked.
+
+    Arguments:
+        prior: Who answers.
+    """
+
+    def __init__(self, prior: Prior) -> None:
+        self.prior = prior
+        self.space, self.precision = prior.space, prior.precision
+
+    @property
+    def fingerprint(self) -> int:
+        return self.prior.fingerprint
+
+    def encode(self, pictures: Tensor) -> Tensor:
+        return self.prior.encode(pictures)
+
+    def decode(self, x: Tensor) -> Tensor:
+        return self.prior.decode(x)

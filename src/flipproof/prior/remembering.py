@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from flipproof.prior.base import Prior
+from flipproof.prior.base import Prior, WrappedPrior
 
 __all__ = ["RememberingPrior"]
 
@@ -16,7 +16,7 @@ MOST_SAMPLES = 2**28
 """Samples that are kept, a gibibyte of them."""
 
 
-class RememberingPrior(Prior):
+class RememberingPrior(WrappedPrior):
     """Answers like another prior, from memory where it can: a decoder that follows its encoder costs nothing.
 
     Arguments:
@@ -26,26 +26,15 @@ class RememberingPrior(Prior):
     name: ClassVar[str] = "remembering"
 
     def __init__(self, prior: Prior) -> None:
-        self.prior = prior
-        self.space, self.precision = prior.space, prior.precision
+        super().__init__(prior)
         self._answers: dict[tuple[str, float, torch.Size], list[tuple[Tensor, Tensor]]] = {}
         self._kept = 0
-
-    @property
-    def fingerprint(self) -> int:  # noqa: D102 (inherited)
-        return self.prior.fingerprint
 
     def denoise(self, y: Tensor, sigma: float) -> Tensor:  # noqa: D102 (inherited)
         return self._answer("denoise", self.prior.denoise, y, sigma)
 
     def refine(self, y: Tensor, sigma: float) -> Tensor:  # noqa: D102 (inherited)
         return self._answer("refine", self.prior.refine, y, sigma)
-
-    def encode(self, pictures: Tensor) -> Tensor:  # noqa: D102 (inherited)
-        return self.prior.encode(pictures)
-
-    def decode(self, x: Tensor) -> Tensor:  # noqa: D102 (inherited)
-        return self.prior.decode(x)
 
     def _answer(self, what: str, ask: Callable[[Tensor, float], Tensor], y: Tensor, sigma: float) -> Tensor:
         known = self._answers.setdefault((what, sigma, y.shape), [])

@@ -15,7 +15,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from flipproof.prior.base import Prior
+from flipproof.prior.base import Prior, WrappedPrior
 
 __all__ = ["VIEWS", "ViewedPrior", "viewed"]
 
@@ -28,7 +28,7 @@ def viewed(prior: Prior, views: int) -> Prior:
     return prior if views == 1 or prior.space.factor > 1 else ViewedPrior(prior, views)
 
 
-class ViewedPrior(Prior):
+class ViewedPrior(WrappedPrior):
     """Means of another prior over views of a picture.
 
     Arguments:
@@ -39,24 +39,14 @@ class ViewedPrior(Prior):
     name: ClassVar[str] = "viewed"
 
     def __init__(self, prior: Prior, views: int) -> None:
-        self.prior, self.views = prior, views
-        self.space, self.precision = prior.space, prior.precision
-
-    @property
-    def fingerprint(self) -> int:  # noqa: D102 (inherited)
-        return self.prior.fingerprint
+        super().__init__(prior)
+        self.views = views
 
     def denoise(self, y: Tensor, sigma: float) -> Tensor:  # noqa: D102 (inherited)
         return self._mean(self.prior.denoise, y, sigma)
 
     def refine(self, y: Tensor, sigma: float) -> Tensor:  # noqa: D102 (inherited)
         return self._mean(self.prior.refine, y, sigma)
-
-    def encode(self, pictures: Tensor) -> Tensor:  # noqa: D102 (inherited)
-        return self.prior.encode(pictures)
-
-    def decode(self, x: Tensor) -> Tensor:  # noqa: D102 (inherited)
-        return self.prior.decode(x)
 
     def _mean(self, ask: Callable[[Tensor, float], Tensor], y: Tensor, sigma: float) -> Tensor:
         total = ask(y, sigma)
