@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import settings
 from numpy.typing import NDArray
 
@@ -23,3 +24,11 @@ def photograph(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
 @pytest.fixture
 def photo() -> NDArray[np.uint8]:
     return photograph(96, 128)
+
+
+@pytest.fixture(autouse=True)
+def _threads():
+    """Leaves PyTorch the threads it had: on others, bfloat16 rounds otherwise."""
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)

@@ -230,9 +230,10 @@ def test_a_worker_of_another_version_is_refused(cluster, monkeypatch):
 
 
 def test_a_worker_without_room_is_not_waited_for_for_ever(cluster):
+    expected = r"a worker on the cluster within 0.5 s, got none; free are \d CPUs"  # of nodes just killed, too
     with (
         RayEngine(cluster.address, workers=1, gpus=1, patience=0.5) as engine,
-        pytest.raises(WorkerError, match=r"a worker on the cluster within 0.5 s, got none; free are [12] CPUs"),
+        pytest.raises(WorkerError, match=expected),
     ):
         outcomes_of(engine, jobs(1))
 

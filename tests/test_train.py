@@ -186,13 +186,9 @@ def test_the_command_trains_and_resumes(folder, clock, monkeypatch):  # noqa: F8
     write_tensors(folder / "init.safetensors", network().state_dict())
     options = {"data": folder, "out": folder / "out", "init": folder / "init.safetensors", "every": 0}
     run = ["small", *(text for name, value in options.items() for text in (f"--{name}", str(value)))]
-    threads = torch.get_num_threads()
-    try:
-        with torch.random.fork_rng():
-            first = CliRunner().invoke(app, [*run, "--minutes", "0.01"])
-            second = CliRunner().invoke(app, [*run, "--minutes", "0.03", "--resume", "--yardstick", str(folder)])
-    finally:
-        torch.set_num_threads(threads)
+    with torch.random.fork_rng():
+        first = CliRunner().invoke(app, [*run, "--minutes", "0.01"])
+        second = CliRunner().invoke(app, [*run, "--minutes", "0.03", "--resume", "--yardstick", str(folder)])
     assert (first.exit_code, second.exit_code) == (0, 0)
     rows = [json.loads(line) for line in (folder / "out" / "log.jsonl").read_text().splitlines()]
     assert [(row["step"], row["seconds"]) for row in rows] == [(1, 1), (2, 2)]

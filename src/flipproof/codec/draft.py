@@ -32,6 +32,8 @@ SIGMA_LEAST = 0.015
 """Noise under which the shipped prior has nothing left to say."""
 FAINTEST = 0.01
 """Detail that is left out where it is: a 200th of the range of a picture is about one of 256 levels."""
+COARSEST_FAINT = 2
+"""Coarsest grid on which it is: coarser ones have hardly any."""
 MOST_STEPS = 63
 MOST_RATE = 24
 """Bits per pixel that a payload may have, and 1280 bits more."""
@@ -86,6 +88,7 @@ class Draft:
     steps: list[CodedStep] = field(default_factory=list)
     bits: list[BitArray] = field(default_factory=list)
     _full: bool = False
+    _faint: dict[int, float] = field(default_factory=dict)
 
     def steer_to(self, target: Target, device: str) -> None:
         """Walks the chain towards a picture, taking every step that fits."""
@@ -127,13 +130,14 @@ class Draft:
         """Returns the residual to steer along, without detail that is faint beside the noise that will be left.
 
         So much is known of that noise as the bits left would buy if the residual stayed as it is. What is left out is
-        the same over an octave of it, so that it need not be found anew at every step.
+        found once on a grid, when the chain gets there.
         """
-        residual = target.residual(proposal)
-        if not self.faint:
+        residual, grid = target.residual(proposal), proposal.target.grid
+        if not self.faint or grid > COARSEST_FAINT:
             return residual
-        faint = 2.0 ** round(math.log2(self.faint * self._end(proposal, _energy(residual))))
-        return target.residual(proposal, faint) if faint > FAINTEST else residual
+        if grid not in self._faint:
+            self._faint[grid] = self.faint * self._end(proposal, _energy(residual))
+        return target.residual(proposal, self._faint[grid]) if self._faint[grid] > FAINTEST else residual
 
     def _end(self, proposal: Proposal, energy: float) -> float:
         """Returns the noise that all bits left would pay for."""

@@ -25,7 +25,7 @@ class TrellisCodec(GrownCodec):
     """
 
     name: ClassVar[str] = "trellis"
-    window: int = 12
+    window: int = 11
 
     def __post_init__(self) -> None:
         super().__post_init__()

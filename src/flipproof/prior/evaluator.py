@@ -1,8 +1,9 @@
 """The network of the small prior, evaluated at one noise level for all pictures of a batch.
 
-What depends on the noise level alone is computed once, and narrow layers have their factors of it multiplied into their
-weights. Everything else happens in place. The results are those of :meth:`flipproof.prior.unet.UNet.forward` up to
-rounding.
+What depends on the noise level alone is computed once. Layers of fewer weights than samples have their factors of it
+multiplied into their weights, and on a CPU what follows them happens on the way to memory, by the convolutions that
+PyTorch's own compiler fuses with it. Everything else happens in place. The results are those of
+:meth:`flipproof.prior.unet.UNet.forward` up to rounding.
 """
 
 from __future__ import annotations
@@ -11,15 +12,13 @@ from functools import partial
 from itertools import accumulate
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
+from flipproof.prior.fused import add_conv, conv_relu
 from flipproof.prior.unet import ResidualBlock, UNet
 
 __all__ = ["Evaluator"]
-
-NARROW = 64
-"""Widest layer whose weights are fewer than the samples they are worth: the wider, the coarser its scale."""
 
 
 class Evaluator:
@@ -36,6 +35,7 @@ class Evaluator:
         self._places = {block: slice(end - len(block.film.bias), end) for block, end in zip(blocks, ends, strict=True)}
         self._weight = torch.cat([block.film.weight.float() for block in blocks])
         self._bias = torch.cat([block.film.bias.float() for block in blocks])
+        self._ups = [_by_place(up) for up in net.up]  # type: ignore[arg-type]
 
     def __call__(self, x: Tensor, c: float, u: float) -> Tensor:
         """Returns F(x, c, u).
@@ -51,18 +51,29 @@ class Evaluator:
         kind = self.net.stem.weight.dtype
         e = self.net.embedding(x.new_tensor([c]).to(kind), x.new_tensor([u]).to(kind)).float()
         films = functional.linear(e, self._weight, self._bias)[0]
-        return self.net.traverse(x, partial(self._block, films))
+        return self.net.traverse(x, partial(self._block, films), self._climb)
 
     def _block(self, films: Tensor, block: ResidualBlock, x: Tensor) -> Tensor:
-        """Returns what ``block.forward`` does; ``films`` are the factors and terms of all blocks."""
+        """Returns what ``block.forward`` does, in place of ``x``; ``films`` are the factors and terms of all blocks."""
         a, b = films[self._places[block]].chunk(2)
-        a = 1 + a
-        conv = block.conv1
-        if conv.out_channels <= NARROW:
-            weight = (conv.weight * a[:, None, None, None]).to(x.dtype)
-            hidden = functional.conv2d(x, weight, (conv.bias * a + b).to(x.dtype), padding=1)  # type: ignore[operator]
-        else:
-            scale, shift = a.to(x.dtype)[:, None, None], b.to(x.dtype)[:, None, None]
-            hidden = conv(x).mul_(scale).add_(shift)
-        out: Tensor = block.conv2(hidden.relu_())
-        return out.add_(x)
+        a, conv = 1 + a, block.conv1
+        if conv.weight.numel() < x[0].numel():
+            weight, bias = conv.weight * a[:, None, None, None], conv.bias * a + b  # type: ignore[operator]
+            hidden = conv_relu(x, weight.to(x.dtype), bias.to(x.dtype))
+            return add_conv(x, hidden, block.conv2.weight, block.conv2.bias)  # type: ignore[arg-type]
+        scale, shift = a.to(x.dtype)[:, None, None], b.to(x.dtype)[:, None, None]
+        return x.add_(block.conv2(conv(x).mul_(scale).add_(shift).relu_()))
+
+    def _climb(self, scale: int, coarse: Tensor, skip: Tensor) -> Tensor:
+        """Returns the sum of a scale's two inputs, in place of ``skip``, without shuffling samples in between."""
+        up, (batch, channels, height, width) = functional.conv2d(coarse, *self._ups[scale]), skip.shape
+        parts = up.permute(0, 2, 3, 1).reshape(batch, height // 2, width // 2, 2, 2, channels).transpose(2, 3)
+        total = skip.permute(0, 2, 3, 1).contiguous()
+        total.view(batch, height // 2, 2, width // 2, 2, channels).add_(parts)
+        return total.permute(0, 3, 1, 2)
+
+
+def _by_place(up: nn.Conv2d) -> tuple[Tensor, Tensor]:
+    """Returns weight and bias of a layer, its outputs ordered by their place in 2x2 blocks before their channel."""
+    order = torch.arange(up.out_channels).view(-1, 4).T.flatten()
+    return up.weight[order].contiguous(memory_format=torch.channels_last), up.bias[order]  # type: ignore[index]

@@ -124,7 +124,7 @@ class UNet(nn.Module):
     def forward(self, x: Tensor, c: Tensor, u: Tensor) -> Tensor:
         """Maps ``x`` (B, 3, H, W), ``c`` (B,) and ``u`` (B,) to (B, 3, H, W); sides are multiples of ``multiple``."""
         e = self.embedding(c, u)
-        return self.traverse(x, lambda block, h: block(h, e))
+        return self.traverse(x, lambda block, h: block(h, e), self._climb)
 
     def embedding(self, c: Tensor, u: Tensor) -> Tensor:
         """Returns the noise embedding (B, embedding) of ``c`` (B,) and ``u`` (B,)."""
@@ -132,8 +132,19 @@ class UNet(nn.Module):
         e: Tensor = self.embed(cat([c[:, None], angles.sin(), angles.cos(), u[:, None]], dim=1))
         return e
 
-    def traverse(self, x: Tensor, apply: Callable[[ResidualBlock, Tensor], Tensor]) -> Tensor:
-        """Maps ``x`` (B, 3, H, W) to (B, 3, H, W), given what a residual block makes of its input."""
+    def traverse(
+        self,
+        x: Tensor,
+        apply: Callable[[ResidualBlock, Tensor], Tensor],
+        climb: Callable[[int, Tensor, Tensor], Tensor],
+    ) -> Tensor:
+        """Maps ``x`` (B, 3, H, W) to (B, 3, H, W).
+
+        Arguments:
+            x: Scaled pictures.
+            apply: What a residual block makes of its input.
+            climb: What a scale makes of the coarser one and of what it was itself on the way down.
+        """
         h, skips = self.stem(functional.pixel_unshuffle(x, 2).to(self.stem.weight.dtype)), []
         for scale, blocks in enumerate(self.enc):
             if scale:
@@ -141,9 +152,11 @@ class UNet(nn.Module):
                 h = self.down[scale - 1](h)
             h = _run(blocks, h, apply)
         for scale in reversed(range(len(self.dec))):
-            h = functional.pixel_shuffle(self.up[scale](h), 2) + skips.pop()
-            h = _run(self.dec[scale], h, apply)
+            h = _run(self.dec[scale], climb(scale, h, skips.pop()), apply)
         return functional.pixel_shuffle(self.head(h), 2)
+
+    def _climb(self, scale: int, coarse: Tensor, skip: Tensor) -> Tensor:
+        return functional.pixel_shuffle(self.up[scale](coarse), 2) + skip
 
 
 def _blocks(width: int, count: int, embedding: int) -> nn.ModuleList:

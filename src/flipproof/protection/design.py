@@ -18,6 +18,7 @@ above, and under those every part chooses its code alone; no round makes the pla
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from functools import cache
 from itertools import groupby
 
@@ -73,7 +74,7 @@ def make_plan(protect: str, codec: str, size: int) -> Plan:
     Arguments:
         protect: ``none``; ``uniform[t=20]`` with t of one of the codes of the ladder; ``uep[ber=0.01]``.
         codec: Name of the codec, whose damage the plan is designed for.
-        size: Bytes of the payload with parity, about; small ones get fewer tiers.
+        size: Bytes of the payload with its parity, about; small ones get fewer tiers.
 
     Raises:
         SpecError: As for :func:`check_protection`.
@@ -89,7 +90,7 @@ def make_plan(protect: str, codec: str, size: int) -> Plan:
 
 
 def design(codec: str, ber: float, size: int) -> Plan:
-    """Returns the best plan for a codec, a range of bit error rates up to ``ber``, and so many bytes.
+    """Returns the best plan for a codec, a range of bit error rates up to ``ber``, and so many bytes with parity.
 
     Plans with parts of every size are compared as they come out in blocks, and with those of one code for everything,
     since the blocks of small payloads are short.
@@ -108,17 +109,20 @@ def price(plan: Plan, damage: tuple[float, ...], rates: tuple[float, ...], size:
         plan: The plan.
         damage: :math:`w_i` of each thirty-second of the payload.
         rates: Bit error rates with the weights of ``RANGE``.
-        size: Bytes of the payload.
+        size: Bytes of the payload with its parity.
     """
-    bounds, sums = np.linspace(0, size, len(damage) + 1), np.concatenate([[0.0], np.cumsum(damage)])
+    payload = bisect_right(range(size + 1), size, key=plan.coded_size) - 1
+    if payload < 1:
+        return math.inf
+    bounds, sums = np.linspace(0, payload, len(damage) + 1), np.concatenate([[0.0], np.cumsum(damage)])
     added = np.zeros(len(rates))
-    for span in plan.spans(size):
+    for span in plan.spans(payload):
         edges = np.interp([span.start, span.start + span.size], bounds, sums)
         bits = 8 * max(span.sizes) + (span.code.parity_bits if span.code else 0)
         left = [residual(span.code.t if span.code else 0, bits, rate) for rate in rates]
         added += (edges[1] - edges[0]) * np.array(left)
     flips = list(RANGE.values()) @ (10 * np.log10(1 + added))
-    return float(DECIBELS_PER_DOUBLING * math.log2(plan.coded_size(size) / max(1, size)) + flips)
+    return float(DECIBELS_PER_DOUBLING * math.log2(size / payload) + flips)
 
 
 def _tiers(damage: NDArray[np.float64], rates: tuple[float, ...]) -> Plan:

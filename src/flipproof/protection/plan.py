@@ -105,18 +105,25 @@ class Plan:
 
     def spans(self, size: int, safe: int = 0) -> Iterator[Span]:
         """Yields the stretches of a payload of a size in bytes, but for its first ``safe`` ones."""
+        for start, length, rung in self._stretches(size, safe):
+            sizes = split_evenly(length, rung.data) if rung else (length,)
+            yield Span(start, sizes, rung.code if rung else None)
+
+    def coded_size(self, size: int, safe: int = 0) -> int:
+        """Returns the bytes that a payload takes with parity, but for its first ``safe`` ones."""
+        return sum(
+            length + (-(-length // rung.data) * rung.code.parity_bits // 8 if rung else 0)
+            for _, length, rung in self._stretches(size, safe)
+        )
+
+    def _stretches(self, size: int, safe: int) -> Iterator[tuple[int, int, Rung | None]]:
+        """Yields the first byte of each, its bytes, and how they are coded."""
         ends = [-(-size * tier.end // PARTS) for tier in self.tiers]
         edges = [min(max(safe, end), size) for end in (0, *ends, size)]
         rungs = [LADDER[tier.code] for tier in self.tiers]
         for (start, end), rung in zip(pairwise(edges), (*rungs, None), strict=True):
             if end > start:
-                size = end - start
-                sizes = split_evenly(size, rung.data) if rung else (size,)
-                yield Span(start, sizes, rung.code if rung else None)
-
-    def coded_size(self, size: int, safe: int = 0) -> int:
-        """Returns the bytes that a payload takes with parity, but for its first ``safe`` ones."""
-        return sum(span.coded for span in self.spans(size, safe))
+                yield start, end - start, rung
 
 
 UNPROTECTED = Plan()
