@@ -60,9 +60,16 @@ def test_leaving_out_is_worth_more_than_it_costs(codec):
     picture = pictures.chelsea()[:256, 100:356]
     whole, bold = (
         psnr(coder.decode(coder.encode(picture)).picture, picture)
-        for coder in (registry.codec(f"{codec}[bpp=0.15,protect=none,faint={faint}]") for faint in ("0", "0.25"))
+        for coder in (registry.codec(f"{codec}[bpp=0.15,protect=none,faint={faint}]") for faint in ("0", "0.4"))
     )
     assert bold > whole
+
+
+def test_the_denoiser_says_so_once_on_each_of_the_two_finest_grids(monkeypatch):
+    without, asked = Target._without, set()
+    monkeypatch.setattr(Target, "_without", lambda self, *at: asked.add(at[1:]) or without(self, *at))
+    registry.codec("trellis[bpp=0.4,steps_per_octave=3]").encode(photograph(96, 128))
+    assert sorted(grid for grid, _ in asked) == [1, 2]
 
 
 def test_decoders_need_not_know():

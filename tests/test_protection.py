@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from chances import likely, near
 from flipproof.codec.tracks import TracksCodec
 from flipproof.codec.turbo import TurboDDCM
+from flipproof.container import packed_size
 from flipproof.errors import SpecError
 from flipproof.protection import design as designing
 from flipproof.protection.bch import BCH
@@ -244,7 +245,18 @@ def test_a_price_is_that_of_the_formula():
         place += count
     flips = sum(v * 10 * math.log10(1 + a) for v, a in zip(designing.RANGE.values(), added, strict=True))
     expected = designing.DECIBELS_PER_DOUBLING * math.log2(coded / size) + flips
-    assert price(plan, damage, rates, size) == pytest.approx(expected)
+    assert price(plan, damage, rates, coded) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("codec", sorted(designing.DAMAGE))
+def test_larger_files_have_room_for_more(codec):
+    """But for three tenths, which a stronger code may take when it pays."""
+    most = 0
+    for size in range(100, 2000, 20):
+        plan = design(codec, 0.01, size)
+        room = max(payload for payload in range(size + 1) if plan.coded_size(payload) <= size)
+        assert room > 0.7 * most
+        most = max(most, room)
 
 
 def test_worse_channels_get_more_parity():
@@ -313,6 +325,6 @@ def test_bad_spellings_of_a_plan(text, expected):
 
 
 def test_codecs_say_how_they_protect():
-    assert TracksCodec().plan(1000) == make_plan("uep", "tracks", 1000)
+    assert TracksCodec().plan(1000) == make_plan("uep", "tracks", 1000 - packed_size(0, 0, UNPROTECTED))
     assert TurboDDCM().plan(1000) == UNPROTECTED
     assert str(TracksCodec(protect="uniform[t=8]")) == "tracks[protect=uniform[t=8]]"

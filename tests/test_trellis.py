@@ -11,11 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from conftest import photograph
 from flipproof.bits import BitReader, BitWriter
 from flipproof.codebook.gaussian import GaussianCodebook
 from flipproof.codebook.make import make_codebook
 from flipproof.codec.script import Common
 from flipproof.codec.trellis import TrellisCodec
+from flipproof.container import unpack
 from flipproof.errors import HeaderError, SpecError
 from flipproof.prior.base import PIXELS
 from flipproof.protocol.trellis import TrellisProtocol
@@ -270,3 +272,10 @@ def test_headers_of_no_trellis_are_refused():
 def test_impossible_blocks_are_refused(samples, count, window, text):
     with pytest.raises(SpecError, match=text):
         Blocks(samples, count, window)
+
+
+@pytest.mark.parametrize(("bpp", "steps"), [(0.19, 2), (0.2, 3), (None, 3)])
+def test_low_rates_take_fewer_steps(bpp, steps):
+    codec = TrellisCodec(bpp=bpp)
+    _, script = codec.open(unpack(codec.encode(photograph(96, 128))))
+    assert script.schedule.steps_per_octave == steps
