@@ -69,7 +69,9 @@ class Cluster:
         self.notes.mkdir()
         self.nodes: list[Node] = []
         self.head = self.start("--head", "--port=0", "--include-dashboard=false", f"--temp-dir={folder / 'ray'}")
-        self.address = (folder / "ray" / "ray_current_cluster").read_text().strip()
+        address = folder / "ray" / "ray_current_cluster"
+        wait_until(lambda: address.exists() and address.read_text().strip())  # written after it says that it started
+        self.address = address.read_text().strip()
 
     def add(self, *options: str) -> Node:
         return self.start(f"--address={self.address}", "--dashboard-agent-listen-port=0", *options)

@@ -97,7 +97,7 @@ def test_other_codecs_stay_at_or_below_the_rate(codec):
 @pytest.mark.parametrize(
     ("codec", "size"),
     [
-        (TrellisCodec(bpp=3.0, steps_per_octave=7), (96, 96)),
+        (TrellisCodec(bpp=2.5, steps_per_octave=7), (96, 96)),
         (TrellisCodec(bpp=1.0, window=12, protect="none"), (64, 64)),
         (TrellisCodec(bpp=1.0, window=2), (96, 96)),
         (TracksCodec(bpp=3.0, steps_per_octave=7), (96, 96)),

@@ -27,7 +27,7 @@ from flipproof.schedule import Level
 
 __all__ = ["SHARP", "Refiner", "condition", "refined"]
 
-SHARP = ShippedWeights("sharp.safetensors", "77c7d75531a753ae7070f1a75eefb1f3395265027c0c883f710c7033b2ffcc1c")
+SHARP = ShippedWeights("sharp.safetensors", "fc2b8321e67a0f92bb28464d35c8ab82a31047d7be188fb6b934de575a015dd4")
 """The weights in the package."""
 LEAST, MOST = -3.2, 1.2
 """The conditions that the shipped weights have seen."""
