@@ -132,12 +132,13 @@ class Draft:
         So much is known of that noise as the bits left would buy if the residual stayed as it is. What is left out is
         found once on a grid, when the chain gets there.
         """
-        residual, grid = target.residual(proposal), proposal.target.grid
+        grid = proposal.target.grid
         if not self.faint or grid > COARSEST_FAINT:
-            return residual
+            return target.residual(proposal)
         if grid not in self._faint:
-            self._faint[grid] = self.faint * self._end(proposal, _energy(residual))
-        return target.residual(proposal, self._faint[grid]) if self._faint[grid] > FAINTEST else residual
+            faint = self.faint * self._end(proposal, _energy(target.residual(proposal)))
+            self._faint[grid] = faint if faint > FAINTEST else 0.0
+        return target.residual(proposal, self._faint[grid])
 
     def _end(self, proposal: Proposal, energy: float) -> float:
         """Returns the noise that all bits left would pay for."""
