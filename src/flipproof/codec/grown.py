@@ -30,7 +30,7 @@ DEFAULT_BPP = 0.25
 DEFAULT_LEAST = 384
 FEW_STEPS, MANY_STEPS = 2, 3
 LOW_BPP = 0.2
-"""Where there are no longer few of them."""
+"""Bits per pixel from which a chain takes many steps."""
 MOST_COARSE = 32
 LEAST_ROWS = 4
 LATENT_START = 14.5

@@ -62,6 +62,7 @@ def _zipped(data: bytes) -> tuple[object, dict[str, Array]]:
             return tree, {
                 key: np.frombuffer(_member(archive, f"{root}/{key}"), kind) for key, kind in _storages(tree).items()
             }
+    # the zip module raises NotImplementedError for kinds of compression that it has not
     except (EOFError, KeyError, ValueError, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise WeightsError(f"expected a PyTorch file, got one that is damaged: {error}") from error
 
