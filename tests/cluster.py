@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import signal
@@ -13,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import ClassVar
 
 import numpy as np
@@ -73,8 +75,21 @@ class Cluster:
         wait_until(lambda: address.exists() and address.read_text().strip())  # written after it says that it started
         self.address = address.read_text().strip()
 
-    def add(self, *options: str) -> Node:
-        return self.start(f"--address={self.address}", "--dashboard-agent-listen-port=0", *options)
+    @contextmanager
+    def another(self, *options: str) -> Iterator[Node]:
+        """Adds a node, and in the end kills it and waits until the cluster knows of it."""
+        before = self.known()
+        node = self.start(f"--address={self.address}", "--dashboard-agent-listen-port=0", *options)
+        try:
+            yield node
+        finally:
+            node.kill()
+            wait_until(lambda: self.known() <= before)
+
+    def known(self) -> int:
+        """Number of nodes that the cluster takes to be alive, those that died a moment ago among them."""
+        with joined(self.address) as ray:
+            return sum(node["Alive"] for node in ray.nodes())
 
     def start(self, *options: str) -> Node:
         log = self.folder / f"{len(self.nodes)}.log"
@@ -113,6 +128,17 @@ def loopback() -> Iterator[None]:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setattr("ray._private.services.resolve_ip_for_localhost", str)
         yield
+
+
+@contextmanager
+def joined(address: str) -> Iterator[ModuleType]:
+    """Connects this process to a cluster."""
+    ray = pytest.importorskip("ray")
+    ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    try:
+        yield ray
+    finally:
+        ray.shutdown()
 
 
 @contextmanager
