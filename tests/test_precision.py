@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import permutations
 
 import pytest
 import torch
@@ -11,21 +12,35 @@ from conftest import photograph
 from family import NAMES, SMALL
 from flipproof import reconstruction, registry
 from flipproof.codec.tracks import TracksCodec
+from flipproof.errors import SpecError
 from flipproof.metric.psnr import psnr
-from flipproof.prior.load import PRECISIONS, concrete_precision, load_prior, native_bfloat16
+from flipproof.prior.load import PRECISIONS, concrete_precision, load_prior, native_bfloat16, native_bytes
 from flipproof.prior.refiner import Refiner
 from flipproof.prior.shipped import SHIPPED
 from flipproof.prior.small import SmallPrior
 from flipproof.schedule import Level
 
-DECIDES = "flipproof.prior.load.native_bfloat16"
+BYTES_HERE = native_bytes()
+PROCESSORS = {"bfloat16": (True, True), "int8": (False, True), "float32": (False, False)}
+"""Whether a processor multiplies in bfloat16, and bytes, by what ``auto`` comes to there."""
 
 
-@pytest.fixture(params=[True, False], ids=["native", "emulated"])
+def move_to(monkeypatch, precision):
+    for decides, has in zip(("native_bfloat16", "native_bytes"), PROCESSORS[precision], strict=True):
+        monkeypatch.setattr(f"flipproof.prior.load.{decides}", lambda has=has: has)
+
+
+def skip_without_bytes(precision):
+    if precision == "int8" and not BYTES_HERE:
+        pytest.skip("this processor does not multiply bytes")
+
+
+@pytest.fixture(params=PROCESSORS)
 def automatic(request, monkeypatch):
-    """What ``auto`` comes to, with processors that have bfloat16 and such that have not."""
-    monkeypatch.setattr(DECIDES, lambda: request.param)
-    return "bfloat16" if request.param else "float32"
+    """What ``auto`` comes to on one of three processors."""
+    skip_without_bytes(request.param)
+    move_to(monkeypatch, request.param)
+    return request.param
 
 
 def test_this_machine_has_a_precision():
@@ -46,9 +61,9 @@ def test_auto_shares_the_prior_of_its_precision(name, automatic):
     assert load_prior(name, precision="auto") is SmallPrior.load(precision=automatic, name=name)
 
 
-@pytest.mark.usefixtures("automatic")
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_a_precision_that_was_asked_for_is_taken(precision):
+    skip_without_bytes(precision)
     assert replace(SMALL[0], precision=precision).denoiser.precision == precision
     assert concrete_precision(precision, "diffusers", "cuda") == precision
 
@@ -61,9 +76,9 @@ def test_graphics_processors_and_diffusion_models_stay_at_float32(spec, device):
     assert concrete_precision("auto", spec, device) == "float32"
 
 
-@pytest.mark.usefixtures("automatic")
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_a_prior_in_memory_keeps_its_type(precision):
+    skip_without_bytes(precision)
     assert TracksCodec(prior=SmallPrior.load(precision=precision)).denoiser.precision == precision
 
 
@@ -80,16 +95,32 @@ def test_the_refiner_follows_the_prior(automatic, monkeypatch):
     assert picture.dtype == torch.float32
 
 
+@pytest.mark.parametrize(("here", "there"), list(permutations(PROCESSORS, 2)))
 @pytest.mark.parametrize("codec", SMALL[:2], ids=NAMES[:2])
-def test_files_cross_processors(codec, monkeypatch):
-    """Made where ``auto`` is bfloat16, shown where it is float32, and the other way round: a tenth of a decibel."""
+def test_files_cross_processors(codec, here, there, monkeypatch):
+    """Made where ``auto`` is one thing, shown where it is another: a tenth of a decibel, with bytes twice that."""
+    for precision in (here, there):
+        skip_without_bytes(precision)
     photo = photograph(48, 64)
-    for here in (True, False):
-        monkeypatch.setattr(DECIDES, lambda native=here: native)
-        data = codec.encode(photo)
-        own = codec.decode(data).picture
-        monkeypatch.setattr(DECIDES, lambda native=here: not native)
-        assert psnr(codec.decode(data).picture, photo) == pytest.approx(psnr(own, photo), abs=0.1)
+    move_to(monkeypatch, here)
+    data = codec.encode(photo)
+    own = codec.decode(data).picture
+    move_to(monkeypatch, there)
+    assert psnr(codec.decode(data).picture, photo) == pytest.approx(
+        psnr(own, photo), abs=0.2 if "int8" in (here, there) else 0.1
+    )
+
+
+def test_bytes_are_refused_where_nothing_multiplies_them(monkeypatch):
+    monkeypatch.setattr("flipproof.prior.load.native_bytes", lambda: False)
+    with pytest.raises(SpecError, match="expected a CPU with VNNI or AMX, and PyTorch with oneDNN, for int8; got cpu"):
+        SmallPrior.from_bytes(SHIPPED["small"].read(), precision="int8")
+
+
+def test_bytes_are_for_processors_alone(monkeypatch):
+    monkeypatch.setattr("flipproof.prior.load.native_bytes", lambda: True)
+    with pytest.raises(SpecError, match="for int8; got meta without"):
+        SmallPrior.from_bytes(SHIPPED["small"].read(), device="meta", precision="int8")
 
 
 # What a processor can

@@ -38,7 +38,7 @@ Target = Annotated[Path, typer.Argument(help="File to write.", show_default=Fals
 Denoiser = Annotated[str | None, typer.Option(help="Denoiser, as in diffusers:DIRECTORY.", show_default=False)]
 Device = Annotated[str | None, typer.Option(help="Where to compute: cpu, cuda.", show_default=False)]
 Precision = Annotated[
-    str | None, typer.Option(help="Of the denoiser: auto, float32, float16, bfloat16.", show_default=False)
+    str | None, typer.Option(help="Of the denoiser: auto, float32, float16, bfloat16, int8.", show_default=False)
 ]
 
 

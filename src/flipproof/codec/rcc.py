@@ -65,8 +65,9 @@ class ChainCodec(Codec):
         protect: Protection of the payload: ``none``; ``uniform[t=20]``, one code for all of it; ``uep[ber=0.01]``, the
             plan that is best over a range of bit error rates, see :mod:`flipproof.protection.design`. A decoder takes
             it from the file. The header is always protected.
-        precision: Type the denoiser computes in: float32, float16 or bfloat16; ``auto``, what suits this machine, see
-            :func:`flipproof.prior.load.concrete_precision`. A prior in memory keeps its own.
+        precision: Type the denoiser computes in: float32, float16 or bfloat16; int8, for shipped ones on a CPU;
+            ``auto``, what suits this machine, see :func:`flipproof.prior.load.concrete_precision`. A prior in memory
+            keeps its own.
         views: How often a decoder looks at the end of a chain of pixels, flipped and turned, for a better mean: 1, 2, 4
             or 8. Each takes time of its own.
         device: Where to compute: cpu or cuda.

@@ -28,7 +28,7 @@ from flipproof.errors import SpecError, WeightsError
 from flipproof.prior.base import Prior, Space
 from flipproof.prior.checkpoint import fingerprint, needs_diffusers, read, select_files
 from flipproof.prior.hub import locate
-from flipproof.prior.load import check_device, precision_type
+from flipproof.prior.load import BYTES, check_device, precision_type
 
 __all__ = ["DEFAULT_MODEL", "MODEL_VARIABLE", "DiffusersPrior", "located"]
 
@@ -75,7 +75,7 @@ class DiffusersPrior(Prior):
         device: str = "cpu",
         precision: str = "float32",
     ) -> None:
-        kind = precision_type(precision)
+        kind = _check_precision(precision)
         check_device(device)
         _check_parts(unet.config, vae.config, scheduler.config, prompt)
         self.precision = precision
@@ -107,7 +107,7 @@ class DiffusersPrior(Prior):
             WeightsError: The model is missing, unreadable or of another kind; or the hub cannot be reached.
             MissingExtraError: The diffusers or the transformers library is not installed.
         """
-        precision_type(precision)
+        _check_precision(precision)
         check_device(device)
         return _load(located(location), device, precision)
 
@@ -234,3 +234,14 @@ def _check_parts(unet: Any, vae: Any, scheduler: Any, prompt: Tensor) -> None:  
             raise WeightsError(f"expected a UNet conditioned on text embeddings alone, got {name} {unet.get(name)!r}")
     if prompt.ndim != 3 or prompt.shape[0] != 1 or prompt.shape[2] != unet.cross_attention_dim:
         raise WeightsError(f"expected a prompt of shape (1, tokens, {unet.cross_attention_dim}), got {prompt.shape}")
+
+
+def _check_precision(precision: str) -> torch.dtype:
+    """Returns the type of a precision.
+
+    Raises:
+        SpecError: There is none, or only for the priors of the package.
+    """
+    if precision == BYTES:
+        raise SpecError(f"expected precision float32, float16 or bfloat16 for a diffusion model, got {precision}")
+    return precision_type(precision)

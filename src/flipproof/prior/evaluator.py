@@ -8,6 +8,7 @@ PyTorch's own compiler fuses with it. Everything else happens in place. The resu
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from itertools import accumulate
 
@@ -37,6 +38,11 @@ class Evaluator:
         self._bias = torch.cat([block.film.bias.float() for block in blocks])
         self._ups = [_by_place(up) for up in net.up]  # type: ignore[arg-type]
 
+    @property
+    def precision(self) -> str:
+        """What it computes in, one of :data:`flipproof.prior.load.PRECISIONS`."""
+        return str(self.net.stem.weight.dtype).removeprefix("torch.")
+
     def __call__(self, x: Tensor, c: float, u: float) -> Tensor:
         """Returns F(x, c, u).
 
@@ -48,13 +54,20 @@ class Evaluator:
         Returns:
             Pictures (B, 3, H, W) in the type of the network.
         """
+        return self.net.traverse(x, self._at(self._films(x, c, u), c, u), self._climb)
+
+    def _films(self, x: Tensor, c: float, u: float) -> Tensor:
+        """Returns the factors and terms of all blocks, one after the other."""
         kind = self.net.stem.weight.dtype
         e = self.net.embedding(x.new_tensor([c]).to(kind), x.new_tensor([u]).to(kind)).float()
-        films = functional.linear(e, self._weight, self._bias)[0]
-        return self.net.traverse(x, partial(self._block, films), self._climb)
+        return functional.linear(e, self._weight, self._bias)[0]
+
+    def _at(self, films: Tensor, c: float, u: float) -> Callable[[ResidualBlock, Tensor], Tensor]:
+        """Returns what blocks do at a noise level, which ``films`` are of."""
+        return partial(self._block, films)
 
     def _block(self, films: Tensor, block: ResidualBlock, x: Tensor) -> Tensor:
-        """Returns what ``block.forward`` does, in place of ``x``; ``films`` are the factors and terms of all blocks."""
+        """Returns what ``block.forward`` does, in place of ``x``."""
         a, b = films[self._places[block]].chunk(2)
         a, conv = 1 + a, block.conv1
         if conv.weight.numel() < x[0].numel():

@@ -17,17 +17,22 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AUTO",
+    "BYTES",
     "PRECISIONS",
+    "check_bytes",
     "check_device",
     "concrete_precision",
     "load_prior",
     "native_bfloat16",
+    "native_bytes",
     "precision_type",
     "prior_digest",
     "require_prior",
 ]
 
-PRECISIONS = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+BYTES = "int8"
+PRECISIONS = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16, BYTES: torch.float32}
+"""Types of PyTorch by name; with int8, of what is not convolved in bytes."""
 AUTO = "auto"
 """In place of a precision: the one of :func:`concrete_precision`."""
 NATIVE = ("avx512_bf16", "amx_bf16", "bf16")
@@ -41,7 +46,8 @@ def load_prior(spec: str, device: str = "cpu", precision: str = "float32") -> Pr
         spec: ``small``, older weights of the package such as ``small-1``, or ``diffusers:`` and a directory or hub id,
             as in ``diffusers:owner/model@revision``; plain ``diffusers`` is the default model.
         device: Where to compute, such as cpu or cuda.
-        precision: Type the network computes in: float32, float16, bfloat16, or auto, see :func:`concrete_precision`.
+        precision: Type the network computes in: float32, float16, bfloat16, int8 for shipped weights on a CPU, or auto,
+            see :func:`concrete_precision`.
 
     Raises:
         UnknownNameError: There is no such kind of prior.
@@ -89,10 +95,10 @@ def prior_digest(spec: str, precision: str = "float32") -> str:
 
 
 def concrete_precision(precision: str, spec: str, device: str = "cpu") -> str:
-    """Returns the precision to compute in: for ``auto``, bfloat16 where the shipped priors are much faster in it.
+    """Returns the precision to compute in: for ``auto``, what shipped priors are fastest in, bfloat16 or int8.
 
-    All else stays at float32: what bfloat16 does to a diffusion model is not measured, and on a GPU the choice is the
-    user's.
+    Where the processor has instructions for neither, they compute in float32. So does all else: what fewer bits do to a
+    diffusion model is not measured, and on a GPU the choice is the user's.
 
     Arguments:
         precision: One of :data:`PRECISIONS`, which is returned as it is, or ``auto``.
@@ -101,8 +107,9 @@ def concrete_precision(precision: str, spec: str, device: str = "cpu") -> str:
     """
     if precision != AUTO:
         return precision
-    quick = spec in SHIPPED and torch.device(device).type == "cpu" and native_bfloat16()
-    return "bfloat16" if quick else "float32"
+    if spec not in SHIPPED or torch.device(device).type != "cpu":
+        return "float32"
+    return "bfloat16" if native_bfloat16() else BYTES if native_bytes() else "float32"
 
 
 def native_bfloat16() -> bool:
@@ -115,6 +122,23 @@ def native_bfloat16() -> bool:
     capabilities: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
     there: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
     return there and any(capabilities.get(name, False) for name in NATIVE)
+
+
+def native_bytes() -> bool:
+    """Returns whether PyTorch convolves bytes on this processor, exactly and with instructions for it."""
+    from flipproof.prior.quantised import exact_bytes
+
+    return exact_bytes()
+
+
+def check_bytes(device: str) -> None:
+    """Checks that a device computes in int8.
+
+    Raises:
+        SpecError: It is no CPU, or one without instructions for it (VNNI, AMX), or PyTorch was built without oneDNN.
+    """
+    if torch.device(device).type != "cpu" or not native_bytes():
+        raise SpecError(f"expected a CPU with VNNI or AMX, and PyTorch with oneDNN, for int8; got {device} without")
 
 
 def precision_type(precision: str) -> torch.dtype:

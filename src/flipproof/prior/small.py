@@ -18,20 +18,26 @@ import math
 from functools import cache
 from typing import ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from flipproof.prior.base import Prior
 from flipproof.prior.evaluator import Evaluator
-from flipproof.prior.load import precision_type
+from flipproof.prior.leaves import leaves
+from flipproof.prior.load import BYTES, check_bytes, precision_type
+from flipproof.prior.quantised import QuantisedEvaluator
 from flipproof.prior.shipped import SHIPPED, ShippedWeights
 from flipproof.prior.tiling import tiled
 from flipproof.prior.unet import UNet
+from flipproof.seeds import generator
 
-__all__ = ["SIGMA_DATA", "SmallPrior", "effective_sigma", "precondition"]
+__all__ = ["SIGMA_DATA", "SmallPrior", "effective_sigma", "example", "precondition"]
 
 SIGMA_DATA = 0.5
 MISSING_DETAIL = 0.1
+EXAMPLE = 128
 
 
 def effective_sigma(sigma: Tensor, refine: Tensor) -> Tensor:
@@ -63,20 +69,35 @@ def precondition(net: UNet, y: Tensor, sigma: Tensor, refine: Tensor) -> Tensor:
     return (SIGMA_DATA / total) ** 2 * y + s * SIGMA_DATA / total * output.to(y.dtype)
 
 
+def example(c: float, u: float) -> Tensor:
+    """Returns an input of the network (1, 3, 128, 128) at log noise level ``c``, of a drawn picture.
+
+    Arguments:
+        c: Log noise level.
+        u: 1 where the picture's finest detail is missing, else 0.
+    """
+    sigma, picture = math.exp(c), leaves(EXAMPLE)
+    seen = functional.avg_pool2d(picture, 2) if u else picture
+    y = seen + sigma * torch.from_numpy(generator(purpose="example").standard_normal(seen.shape, np.float32))
+    total = math.hypot(sigma, u * MISSING_DETAIL, SIGMA_DATA)
+    return functional.interpolate(y, scale_factor=2) / total if u else y / total
+
+
 class SmallPrior(Prior):
     """The shipped denoiser.
 
     Arguments:
         net: The network; its parameters stay on their device and in their type.
         fingerprint: The first 32 bits of the SHA-256 of the weights file.
+        evaluator: How the network is evaluated; None, in the type of its parameters.
     """
 
     name: ClassVar[str] = "small"
 
-    def __init__(self, net: UNet, fingerprint: int) -> None:
+    def __init__(self, net: UNet, fingerprint: int, evaluator: Evaluator | None = None) -> None:
         self.net = net.eval().requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.precision = str(net.stem.weight.dtype).removeprefix("torch.")
-        self._evaluator = Evaluator(self.net)
+        self._evaluator = evaluator or Evaluator(self.net)
+        self.precision = self._evaluator.precision
         self._fingerprint = fingerprint
 
     @classmethod
@@ -90,7 +111,7 @@ class SmallPrior(Prior):
 
         Raises:
             WeightsError: The weights file is missing, altered or unreadable.
-            SpecError: There is no such precision.
+            SpecError: There is no such precision, or not on this device.
         """
         return _shipped(SHIPPED[name], device, precision)
 
@@ -100,10 +121,14 @@ class SmallPrior(Prior):
 
         Raises:
             WeightsError: The bytes are not safetensors, or the tensors are of no such network.
-            SpecError: There is no such precision.
+            SpecError: There is no such precision, or not on this device.
         """
         kind, digest = precision_type(precision), hashlib.sha256(weights).digest()
-        return cls(UNet.from_bytes(weights).to(device, kind), int.from_bytes(digest[:4], "big"))
+        if precision == BYTES:
+            check_bytes(device)
+        net = UNet.from_bytes(weights).to(device, kind)
+        evaluator = QuantisedEvaluator(net, example) if precision == BYTES else None
+        return cls(net, int.from_bytes(digest[:4], "big"), evaluator)
 
     @property
     def fingerprint(self) -> int:  # noqa: D102 (inherited)
