@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from flipproof.prior import tiling
 from flipproof.prior.evaluator import Evaluator
-from flipproof.prior.load import PRECISIONS
+from flipproof.prior.load import PRECISIONS, native_bytes
 from flipproof.prior.small import SmallPrior, precondition
 from flipproof.prior.tiling import HALO, TILE, pad, spans, tiled
 from flipproof.study.dataset.bundled import load
@@ -117,7 +117,7 @@ def test_the_prior_is_the_preconditioned_network(prior):
         assert torch.allclose(mean, expected, atol=2e-5)
 
 
-@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("precision", [name for name in PRECISIONS if name != "int8" or native_bytes()])
 def test_asking_changes_neither_question_nor_network(precision):
     prior = SmallPrior.load(precision=precision)
     before = {name: tensor.clone() for name, tensor in prior.net.state_dict().items()}

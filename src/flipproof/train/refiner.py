@@ -6,8 +6,8 @@ Minimises, over decoded pictures :math:`\hat x` of photographs :math:`x` and wit
     + \lambda_t \ln(T(g, x) + 0.1) - \lambda_d\, d(g, \hat x)
 
 with means for the absolute errors, :math:`\downarrow_4` the average over 4x4 blocks, LPIPS and DISTS as L and T of
-:mod:`flipproof.train.likeness`, T by turns of the pictures and of their averages over 2x2 blocks, and, where wanted,
-the discriminator d of :mod:`flipproof.train.discriminator`, which learns beside it and joins slowly.
+:mod:`flipproof.train.likeness`, and, where wanted, the discriminator d of :mod:`flipproof.train.discriminator`, which
+learns beside it and joins slowly.
 """
 
 from __future__ import annotations
@@ -46,9 +46,6 @@ EASE = 0.1
 SHIFT = 8
 """Patches are judged without so many rows and columns, at any of as many places: no judge sees the network's own grid
 where it was."""
-SCALES = (1, 2)
-"""Sides of the blocks that DISTS sees averages over: 2 is the scale it is tuned to, 1 shows it a fine mesh, to which
-LPIPS, which skips every second to fourth sample, is blind."""
 
 PACE = Pace(seconds=3600, learning_rate=4e-4, warmup=100, floor=0.01)
 
@@ -127,9 +124,8 @@ class RefinerTrainer(Trainer):
             small, truth = (functional.avg_pool2d(x, 4) for x in (shown, batch.original))
             pixels, averages = (shown - batch.original).abs().mean(), (small - truth).abs().mean()
             likeness = lpips_loss(self.metric, shown, batch.original)
-            some, scale = (recipe.batch + 1) // 2, int(self.rng.choice(SCALES))
-            halves = (functional.avg_pool2d(x[:some], scale) for x in (shown, batch.original))
-            texture = dists_loss(self.texture_metric, *halves)
+            some = slice(0, (recipe.batch + 1) // 2)
+            texture = dists_loss(self.texture_metric, shown[some], batch.original[some])
             relative = (likeness + EASE).log().mean() + recipe.texture * (texture + EASE).log().mean()
             score = self._score(shown, batch) if adversary else relative.new_zeros(())
             own = self._opposed(shown.detach(), batch) if adversary else None
