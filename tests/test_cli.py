@@ -172,7 +172,7 @@ def test_lists(run):
         (("encode", "PNG", "a.flip", "--prior", "large"), "unknown prior 'large'; known: small, "),
         (("encode", "PNG", "a.flip", "--prior", "diffusers:/nowhere/model"), "no such directory"),
         (("encode", "PNG", "a.flip", "--device", "abacus"), "expected a device"),
-        (("encode", "PNG", "a.flip", "--precision", "int8"), "expected precision one of auto, float32"),
+        (("encode", "PNG", "a.flip", "--precision", "int4"), "expected precision one of auto, float32"),
         (("decode", "FLIP", "a.png", "--upto", "2"), "--upto"),
         (("decode", "FLIP", "a.png", "--upto", "nan"), "--upto"),
         (

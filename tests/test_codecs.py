@@ -363,7 +363,11 @@ def test_file_size_is_as_described(photo):
         ("diffc[steps=163]", SpecError, "expected steps from 2 to 162, got 163"),
         ("diffc[seed_bits=2]", SpecError, "expected seed_bits from 3 to 16, got 2"),
         ("tracks[codebook=random]", SpecError, "expected codebook one of rotated, gaussian, got random"),
-        ("tracks[precision=int8]", SpecError, "expected precision one of auto, float32, float16, bfloat16, got int8"),
+        (
+            "tracks[precision=int4]",
+            SpecError,
+            "expected precision one of auto, float32, float16, bfloat16, int8, got int4",
+        ),
         ("tracks[reconstruction=best]", SpecError, "expected reconstruction one of none, mse, crisp, sharp, got best"),
         ("hybrid-turbo-ddcm[alone=-1]", SpecError, "from 0 to 4096"),
         ("tracks[track_bits=16]", SpecError, "from 0 to 15"),

@@ -265,7 +265,7 @@ def test_parameters_of_a_decoder_that_there_are_not(picture):
         with pytest.raises(SpecError, match="tracks has no parameter 'speed'; it has:"):
             flipproof.decode(data, codec, speed=3)
         with pytest.raises(SpecError, match="expected precision one of"):
-            flipproof.decode(data, codec, precision="int8")
+            flipproof.decode(data, codec, precision="int4")
     assert flipproof.decode(data, TracksCodec(), precision="bfloat16").status is Status.OK
 
 

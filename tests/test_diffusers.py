@@ -457,6 +457,10 @@ def test_a_schedule_of_another_kind_is_an_error(copy):
 def test_precisions_and_devices_that_there_are_not(folder):
     with pytest.raises(SpecError, match="expected precision"):
         DiffusersPrior.load(str(folder), precision="float8")
+    with pytest.raises(
+        SpecError, match="expected precision float32, float16 or bfloat16 for a diffusion model, got int8"
+    ):
+        DiffusersPrior.load(str(folder), precision="int8")
     with pytest.raises(SpecError, match="expected a device that is there, such as cpu or cuda, got 'abacus'"):
         DiffusersPrior.load(str(folder), device="abacus")
 
