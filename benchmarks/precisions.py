@@ -7,27 +7,21 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
 from flipproof import registry
 from flipproof.codec.rcc import ChainCodec
 from flipproof.metric.psnr import psnr
-from flipproof.study.dataset import bundled as photos
-from tables import names
+from tables import add_crops, centre_crops
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--data", type=Path, required=True, help="folder of photographs, such as Kodak's 24")
-    parser.add_argument("--codec", action="append", required=True, help="a codec that steers a chain; repeat it")
+    add_crops(parser)
     parser.add_argument("--precisions", default="float32,bfloat16,int8", help="(float32,bfloat16,int8)")
-    parser.add_argument("--pictures", default="all", help="names, or all (all)")
-    parser.add_argument("--crop", type=int, default=512, help="side of the centre crop (512)")
     options = parser.parse_args()
-    pictures = photos.load_folder(options.data)
-    crops = [photos.centre_crop(pictures[name], options.crop) for name in names(options)]
+    crops = centre_crops(options)
     precisions = options.precisions.split(",")
     print(f"| codec | made in | {' | '.join(precisions)} |\n|---|---|{'---|' * len(precisions)}")
     for spelling in options.codec:

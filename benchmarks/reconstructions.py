@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
@@ -18,20 +17,15 @@ from flipproof.codec.rcc import ChainCodec
 from flipproof.metric.dists import Dists
 from flipproof.metric.lpips import Lpips
 from flipproof.metric.psnr import psnr
-from flipproof.study.dataset import bundled as photos
-from tables import names
+from tables import add_crops, centre_crops
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--data", type=Path, required=True, help="folder of photographs, such as Kodak's 24")
-    parser.add_argument("--codec", action="append", required=True, help="a codec that steers a chain; repeat it")
+    add_crops(parser)
     parser.add_argument("--kinds", default="mse,crisp,sharp", help="reconstructions (mse,crisp,sharp)")
-    parser.add_argument("--pictures", default="all", help="names, or all (all)")
-    parser.add_argument("--crop", type=int, default=512, help="side of the centre crop (512)")
     options = parser.parse_args()
-    pictures = photos.load_folder(options.data)
-    crops = [photos.centre_crop(pictures[name], options.crop) for name in names(options)]
+    crops = centre_crops(options)
     distances = Lpips.load("alex"), Dists.load()
     print("| codec | reconstruction | PSNR (dB) | LPIPS (Alex) | DISTS |\n|---|---|---|---|---|")
     for spelling in options.codec:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from flipproof import registry
 from flipproof.codec.base import Codec
+from flipproof.image import RgbImage
 from flipproof.study.dataset import bundled as photos
 from flipproof.study.dataset.collection import open_collection
 from flipproof.study.plan import Plan, Trials
@@ -21,7 +22,18 @@ from flipproof.study.series import bsc_channels, series_of
 from flipproof.study.statistics.summary import Point, summarise
 from flipproof.study.store.store import Store
 
-__all__ = ["FIVE", "GAP", "add_options", "channels", "decibels", "measure", "names", "show"]
+__all__ = [
+    "FIVE",
+    "GAP",
+    "add_crops",
+    "add_options",
+    "centre_crops",
+    "channels",
+    "decibels",
+    "measure",
+    "names",
+    "show",
+]
 
 GAP = "–"  # noqa: RUF001 (a dash, as tables have it)
 FIVE = "03,05,08,15,20"
@@ -41,6 +53,20 @@ def add_options(parser: argparse.ArgumentParser, rates: str) -> None:
 def names(options: argparse.Namespace) -> tuple[str, ...]:
     """Returns the names of the photographs that were asked for."""
     return tuple(photos.load_folder(options.data)) if options.pictures == "all" else tuple(options.pictures.split(","))
+
+
+def add_crops(parser: argparse.ArgumentParser) -> None:
+    """Adds the codecs to compare, and the options that :func:`centre_crops` reads."""
+    parser.add_argument("--data", type=Path, required=True, help="folder of photographs, such as Kodak's 24")
+    parser.add_argument("--codec", action="append", required=True, help="a codec that steers a chain; repeat it")
+    parser.add_argument("--pictures", default="all", help="names, or all (all)")
+    parser.add_argument("--crop", type=int, default=512, help="side of the centre crop (512)")
+
+
+def centre_crops(options: argparse.Namespace) -> list[RgbImage]:
+    """Returns the crops (H, W, 3) of the photographs that were asked for."""
+    pictures = photos.load_folder(options.data)
+    return [photos.centre_crop(pictures[name], options.crop) for name in names(options)]
 
 
 def channels(options: argparse.Namespace) -> tuple[str, ...]:

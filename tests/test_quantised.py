@@ -18,10 +18,10 @@ from flipproof.prior.unet import UNet
 bytes_here = pytest.mark.skipif(not exact_bytes(), reason="this processor does not multiply bytes")
 
 
-def noisy(height, width, sigma, batch=1):
+def noisy(height, width, sigma):
     generator = torch.Generator().manual_seed(0)
     y, x = torch.meshgrid(torch.linspace(0, 3, height), torch.linspace(0, 4, width), indexing="ij")
-    picture = torch.stack([(x * y).sin(), (x - y).cos(), (x > y) * 1.0 - 0.5]).expand(batch, 3, height, width)
+    picture = torch.stack([(x * y).sin(), (x - y).cos(), (x > y) * 1.0 - 0.5])[None]
     return picture, picture + sigma * torch.randn(picture.shape, generator=generator)
 
 

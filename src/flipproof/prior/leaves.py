@@ -16,7 +16,7 @@ __all__ = ["leaves"]
 
 COUNT = 400
 SMALLEST, LARGEST = 0.01, 0.5
-"""Radii, in sides of the picture; as many discs are in one octave as in the next over four times less area."""
+"""Radii, in sides of the picture; every octave of them has the same area in all."""
 
 
 def leaves(size: int) -> Tensor:
