@@ -222,7 +222,7 @@ def all_neighbours(plan: Plan) -> Iterator[Plan]:
 
 @pytest.mark.parametrize("codec", sorted(designing.DAMAGE))
 @pytest.mark.parametrize("size", [100, 700, 3000])
-@pytest.mark.parametrize(("ber", "gap"), [(1e-5, 0.01), (1e-3, 0.05), (0.01, 0.35), (0.03, 0.25)])
+@pytest.mark.parametrize(("ber", "gap"), [(1e-5, 0.01), (1e-3, 0.01), (0.01, 0.02), (0.03, 0.1)])
 def test_no_change_of_one_part_gains_much(codec, ber, gap, size):
     """In decibels, over all codes for every thirty-second; what is left to gain is in the lengths of blocks."""
     rates = tuple(min(0.5, ber * factor) for factor in designing.RANGE)
@@ -264,7 +264,7 @@ def test_worse_channels_get_more_parity():
     sizes = [design("tracks", float(ber), 3000).coded_size(3000) for ber in np.geomspace(1e-6, 0.03, 30)]
     assert sizes == sorted(sizes)
     assert sizes[0] < 3050
-    assert sizes[-1] > 4500
+    assert sizes[-1] > 4400
 
 
 def test_what_comes_first_is_protected_best():

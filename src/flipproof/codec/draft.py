@@ -34,6 +34,8 @@ FAINTEST = 0.01
 """Detail that is left out where it is: a 200th of the range of a picture is about one of 256 levels."""
 COARSEST_FAINT = 2
 """Coarsest grid on which it is: coarser ones have hardly any."""
+LEAST_STEP = 0.4
+"""Share of an octave's steps that a last one is worth its time for; shorter ones are made with the one before."""
 MOST_STEPS = 63
 MOST_RATE = 24
 """Bits per pixel that a payload may have, and 1280 bits more."""
@@ -163,11 +165,20 @@ class Draft:
         spent = self._size_with(step)
         if proposal.growing and self.growth_reserve and spent + self.growth_reserve * step.bits / 8 > self.target:
             return None
-        if spent < self.target and len(self.steps) < MOST_STEPS - 1 and self._leaves_room(proposal, step):
+        last = self._last(proposal, energy, amount) if (amount := self._most(proposal)) else None
+        fits = spent < self.target and len(self.steps) < MOST_STEPS - 1 and self._leaves_room(proposal, step)
+        if fits and not (last and self._nearly_there(proposal, last)):
             return step
         self._full = True
-        amount = self._most(proposal)
-        return self._last(proposal, energy, amount) if amount else None
+        return last
+
+    def _nearly_there(self, proposal: Proposal, last: CodedStep) -> bool:
+        """Returns whether all that is left takes the chain hardly farther than the proposed step."""
+        if proposal.growing or math.isinf(proposal.source) or last.amount == self.spending.most(proposal.size):
+            return False
+        sigma = proposal.target.sigma
+        least: float = sigma * (sigma / proposal.source) ** LEAST_STEP
+        return last.level.sigma > least
 
     def _last(self, proposal: Proposal, energy: float, amount: int) -> CodedStep:
         """Returns the step that takes a budget, to the level it pays for; growing, no lower than what is known."""
@@ -197,9 +208,11 @@ class Draft:
 
     def _most(self, proposal: Proposal) -> int:
         """Returns the largest budget one last step can have."""
+        fields, spent = _fields_size(self.steps, self.spending.field_bits), sum(step.bits for step in self.steps)
 
         def bytes_with(amount: int) -> int:
-            return self._size_with(self._step(proposal, proposal.target, amount))
+            bits = spent + self._step(proposal, proposal.target, amount).bits
+            return container.packed_size(fields, -(-bits // 8), self.plan)
 
         most = self.spending.most(proposal.size)
         amount = bisect_right(range(1, most + 1), self.target, key=bytes_with)

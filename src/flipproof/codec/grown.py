@@ -28,9 +28,6 @@ __all__ = ["GrownCodec"]
 
 DEFAULT_BPP = 0.25
 DEFAULT_LEAST = 384
-FEW_STEPS, MANY_STEPS = 2, 3
-LOW_BPP = 0.2
-"""Bits per pixel from which a chain takes many steps."""
 MOST_COARSE = 32
 LEAST_ROWS = 4
 LATENT_START = 14.5
@@ -44,28 +41,26 @@ class GrownCodec(ChainCodec):
     Attributes:
         bpp: Whole-file rate in bits per pixel, header and protection included. Where the picture cannot use so many
             bits the file is smaller. None means 0.25, and at least 384 bytes.
-        steps_per_octave: Steps in which the noise halves, 1 to 7: more save bits and cost time. None means 2 below 0.2
-            bits per pixel, where steps cost most beside what else there is to do, and 3 above.
+        steps_per_octave: Steps in which the noise halves, 1 to 7: more save bits and cost time.
         threshold: Noise per sample at which the chain moves to a finer grid, from 1/16 to 31/16 in sixteenths.
         faint: Detail of pixels that the prior would take for noise of this share of the noise at the end, as it is
             foreseen, is not paid for, from 0 to 1: a decoder could not tell it from what is left of that noise.
             The other parameters are those of :class:`~flipproof.codec.rcc.ChainCodec`.
     """
 
-    growth_reserve: ClassVar[float] = 1.5
+    growth_reserve: ClassVar[float] = 0.3
     """A chain grows at first only if it can afford the new band and then this many times its bits."""
     bpp: float | None = None
-    steps_per_octave: int | None = None
-    threshold: float = 0.5
+    steps_per_octave: int = 3
+    threshold: float = 0.375
     faint: float = 0.4
     protect: str = field(default="uep", kw_only=True)
-    views: int = field(default=2, kw_only=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.check_parameters(
             ("bpp", self.bpp is None or 0 < self.bpp <= 24, "above 0, at most 24"),
-            ("steps_per_octave", self.steps_per_octave is None or 1 <= self.steps_per_octave <= 7, "from 1 to 7"),
+            ("steps_per_octave", 1 <= self.steps_per_octave <= 7, "from 1 to 7"),
             (
                 "threshold",
                 0 < self.threshold < 2 and (16 * self.threshold).is_integer(),
@@ -113,10 +108,10 @@ class GrownCodec(ChainCodec):
 
     def _schedule(self, common: Common) -> GrownSchedule:
         """Returns where the chain starts: a coarse grid of pixels, or the only grid of latents at most noise."""
-        steps = self.steps_per_octave or (FEW_STEPS if self.bpp and self.bpp < LOW_BPP else MANY_STEPS)
         if common.space.factor > 1:
-            return GrownSchedule(1, LATENT_START, self.threshold, steps)
-        return GrownSchedule(_coarsest(common.height, common.width), 2 * self.threshold, self.threshold, steps)
+            return GrownSchedule(1, LATENT_START, self.threshold, self.steps_per_octave)
+        coarsest = _coarsest(common.height, common.width)
+        return GrownSchedule(coarsest, 2 * self.threshold, self.threshold, self.steps_per_octave)
 
     def _file_size(self, height: int, width: int) -> int:
         """Returns the size of the file to make, in bytes."""
