@@ -29,8 +29,6 @@ CRISP_RATIO = 0.6
 """Noise after over noise before a step without bits."""
 CRISP_SHARE = 0.36
 """Noise of pixels at which the posterior mean is taken, over that at the end of the chain."""
-BOLDNESS = 1.35
-"""Noise that the refiner is told of, over that at the end of the chain: told the truth, it adds too little."""
 LEAST_PIXELS = 0.035
 """Noise under which no step begins: the shipped priors have seen no less."""
 LEAST_LATENTS = 0.03
@@ -64,9 +62,7 @@ def sharp(prior: Prior, y: Tensor, level: Level) -> Tensor:
         WeightsError: The weights of the refiner are missing or altered.
     """
     picture = crisp(prior, y, level)
-    if prior.space.factor > 1:
-        return picture
-    return Refiner.load(str(y.device), prior.precision)(picture, Level(level.grid, BOLDNESS * level.sigma))
+    return picture if prior.space.factor > 1 else Refiner.load(str(y.device), prior.precision)(picture, level)
 
 
 def _end(prior: Prior, sigma: float) -> float:
