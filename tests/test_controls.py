@@ -203,7 +203,7 @@ def detail(picture):
     ("codec", "more"),
     [
         (TracksCodec(bpp=0.16, protect="none"), 1.05),
-        (RobustDiffC(bpp=0.2, steps=12), 1.02),
+        (RobustDiffC(bpp=0.15, steps=12), 1.2),
     ],
     ids=str,
 )
