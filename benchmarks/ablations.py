@@ -52,7 +52,7 @@ def main() -> None:
 def _codecs(bpp: float) -> dict[str, Codec]:
     spellings = [f"{name}[steps_per_octave={s}]" for name in ("trellis", "tracks") for s in (1, 2, 3, 5, 7)]
     spellings += [f"trellis[window={w}]" for w in (6, 8, 10, 12)]
-    spellings += [f"trellis[{choice}]" for choice in ("faint=0", "faint=0.25", "views=1", "views=8", "prior=small-2")]
+    spellings += [f"trellis[{choice}]" for choice in ("faint=0", "faint=0.25", "views=2", "views=8", "prior=small-2")]
     spellings += [f"tracks[track_bits={b}]" for b in (4, 6, 8, 10)]
     spellings += [f"{name}[steps={t}]" for name in ("robust-turbo-ddcm", "robust-diffc") for t in STEPS]
     spellings += [f"{name}[precision={p}]" for name in ("trellis", "tracks") for p in ("float32", "bfloat16")]

@@ -135,10 +135,9 @@ def test_the_ladder_climbs():
     """Stronger codes cost more and fit a block of 1023 bits; the strongest is the header's, cut to 43 bytes."""
     for weak, strong in pairwise(LADDER):
         assert weak.code.t < strong.code.t
-        assert weak.stretch < strong.stretch
+        assert weak.code.parity_bits / weak.data < strong.code.parity_bits / strong.data
     for rung in LADDER:
         assert 8 * rung.data + rung.code.checks <= 1023
-        assert rung.stretch == (8 * rung.data + rung.code.parity_bits) / (8 * rung.data)
 
 
 @settings(max_examples=200)
@@ -224,7 +223,7 @@ def all_neighbours(plan: Plan) -> Iterator[Plan]:
 @pytest.mark.parametrize("size", [100, 700, 3000])
 @pytest.mark.parametrize(("ber", "gap"), [(1e-5, 0.01), (1e-3, 0.01), (0.01, 0.02), (0.03, 0.1)])
 def test_no_change_of_one_part_gains_much(codec, ber, gap, size):
-    """In decibels, over all codes for every thirty-second; what is left to gain is in the lengths of blocks."""
+    """In decibels, over all codes for every thirty-second, in any order."""
     rates = tuple(min(0.5, ber * factor) for factor in designing.RANGE)
     damage = designing.DAMAGE[codec]
     best = design(codec, ber, size)

@@ -203,16 +203,18 @@ class Draft:
     def _size_with(self, *more: CodedStep) -> int:
         """Returns the bytes of the file if it ended with more steps."""
         steps = [*self.steps, *more]
-        payload = -(-sum(step.bits for step in steps) // 8)
-        return container.packed_size(_fields_size(steps[:-1], self.spending.field_bits), payload, self.plan)
+        return self._packed(_fields_size(steps[:-1], self.spending.field_bits), sum(step.bits for step in steps))
+
+    def _packed(self, fields: int, bits: int) -> int:
+        """Returns the bytes of a file with so many bytes of fields and bits of steps."""
+        return container.packed_size(fields, -(-bits // 8), self.plan)
 
     def _most(self, proposal: Proposal) -> int:
         """Returns the largest budget one last step can have."""
         fields, spent = _fields_size(self.steps, self.spending.field_bits), sum(step.bits for step in self.steps)
 
         def bytes_with(amount: int) -> int:
-            bits = spent + self._step(proposal, proposal.target, amount).bits
-            return container.packed_size(fields, -(-bits // 8), self.plan)
+            return self._packed(fields, spent + self._step(proposal, proposal.target, amount).bits)
 
         most = self.spending.most(proposal.size)
         amount = bisect_right(range(1, most + 1), self.target, key=bytes_with)

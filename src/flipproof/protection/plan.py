@@ -29,11 +29,6 @@ class Rung:
     code: BCH
     data: int
 
-    @property
-    def stretch(self) -> float:
-        """Bits of a block over its data bits."""
-        return 1 + self.code.parity_bits / (8 * self.data)
-
 
 HEADER = Rung(BCH(64), 43)
 """The code of headers."""
