@@ -14,7 +14,7 @@ from flipproof.codec.tracks import TracksCodec
 from flipproof.errors import SpecError
 from flipproof.metric.psnr import psnr
 from flipproof.prior.load import PRECISIONS, concrete_precision, load_prior, native_bfloat16, native_bytes
-from flipproof.prior.refiner import Refiner
+from flipproof.prior.sharp import load_sharp
 from flipproof.prior.shipped import SHIPPED
 from flipproof.prior.small import SmallPrior
 from flipproof.schedule import Level
@@ -69,14 +69,14 @@ def test_a_prior_in_memory_keeps_its_type(precision):
     assert TracksCodec(prior=SmallPrior.load(precision=precision)).denoiser.precision == precision
 
 
-def test_the_refiner_follows_the_prior(automatic, monkeypatch):
+def test_the_sharp_prior_follows_the_prior(automatic, monkeypatch):
     asked = []
 
     def load(device, precision):
         asked.append((device, precision))
-        return Refiner.load(device, precision)
+        return load_sharp(device, precision)
 
-    monkeypatch.setattr(reconstruction, "Refiner", type("Spy", (), {"load": staticmethod(load)}))
+    monkeypatch.setattr(reconstruction, "load_sharp", load)
     picture = reconstruction.sharp(SMALL[0].denoiser, torch.zeros(1, 3, 16, 16), Level(1, 0.5))
     assert asked == [("cpu", automatic)]
     assert picture.dtype == torch.float32

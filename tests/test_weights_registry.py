@@ -20,7 +20,6 @@ from flipproof.codec.tracks import TracksCodec
 from flipproof.errors import UnknownNameError, WeightsError
 from flipproof.prior import shipped
 from flipproof.prior.load import load_prior, prior_digest, require_prior
-from flipproof.prior.refiner import Refiner
 from flipproof.prior.shipped import SHIPPED, ShippedWeights, weights_for
 from flipproof.prior.small import SmallPrior
 from flipproof.prior.unet import UNet
@@ -56,7 +55,7 @@ def test_the_network_follows_from_its_tensors(sizes):
     expected = UNet(**{**TINY, **sizes}).eval()
     data = save(expected.state_dict())
     x, c, u = torch.randn(2, 3, 32, 48), torch.tensor([-1.0, 0.5]), torch.tensor([0.0, 1.0])
-    for net in (UNet.from_bytes(data), SmallPrior.from_bytes(data).net, Refiner.from_bytes(data).net):
+    for net in (UNet.from_bytes(data), SmallPrior.from_bytes(data).net):
         assert net.multiple == expected.multiple
         with torch.no_grad():
             assert torch.allclose(net(x, c, u), expected(x, c, u), atol=1e-5)
@@ -117,7 +116,7 @@ def test_a_missing_tensor_is_an_error(name):
     ],
     ids=len,
 )
-@pytest.mark.parametrize("kind", [UNet, SmallPrior, Refiner])
+@pytest.mark.parametrize("kind", [UNet, SmallPrior])
 def test_unreadable_weights_are_an_error(data, kind):
     with pytest.raises(WeightsError, match="unreadable weights"):
         kind.from_bytes(data)

@@ -3,8 +3,8 @@ r"""What a decoder makes of the end of a chain, where the file has no more bits.
 The chain ends at :math:`y = x + \sigma n` on some grid. Its posterior mean has the least squared error, and is blurred
 where the file leaves room for more than one picture. A crisper one comes from going on for a while as in sampling, by
 deterministic steps without bits (DDIM, https://arxiv.org/abs/2010.02502), before the mean is taken. For pixels, a
-network that was trained to give such pictures the look of photographs (:mod:`flipproof.prior.refiner`) then makes them
-sharp; of latents a prior invents detail by itself.
+denoiser that was trained to answer with what looks like a photograph (:mod:`flipproof.prior.sharp`) can give the last
+answer in place of the mean; of latents a prior invents detail by itself.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TypeAlias
 from torch import Tensor
 
 from flipproof.prior.base import Prior
-from flipproof.prior.refiner import Refiner
+from flipproof.prior.sharp import load_sharp
 from flipproof.schedule import Level
 
 __all__ = ["RECONSTRUCTIONS", "Reconstruction", "crisp", "posterior_mean", "sharp"]
@@ -37,12 +37,20 @@ LEAST_LATENTS = 0.03
 
 def posterior_mean(prior: Prior, y: Tensor, level: Level) -> Tensor:
     """Returns the picture of least expected squared error; the prior invents the grids that were never reached."""
-    if level.grid == 1:
-        return prior.denoise(y, level.sigma)
+    return picture(prior, *approached(prior, y, level))
+
+
+def approached(prior: Prior, y: Tensor, level: Level) -> tuple[Tensor, Level]:
+    """Returns a state one evaluation from pictures at full size: a prior invents grids from 4 to 2."""
     sigma, grid = level.sigma, level.grid
-    while grid > 1:
+    while grid > 2:
         y, sigma, grid = prior.refine(y, sigma), FILL_SIGMA, grid // 2
-    return y
+    return y, Level(grid, sigma)
+
+
+def picture(prior: Prior, y: Tensor, level: Level) -> Tensor:
+    """Returns what a prior makes of a state one evaluation from pictures at full size."""
+    return prior.refine(y, level.sigma) if level.grid > 1 else prior.denoise(y, level.sigma)
 
 
 def crisp(prior: Prior, y: Tensor, level: Level) -> Tensor:
@@ -59,10 +67,11 @@ def sharp(prior: Prior, y: Tensor, level: Level) -> Tensor:
     """Returns a picture with the detail of a photograph: sharper, and farther from the original.
 
     Raises:
-        WeightsError: The weights of the refiner are missing or altered.
+        WeightsError: The weights of the sharp prior are missing or altered.
     """
-    picture = crisp(prior, y, level)
-    return picture if prior.space.factor > 1 else Refiner.load(str(y.device), prior.precision)(picture, level)
+    if prior.space.factor > 1:
+        return crisp(prior, y, level)
+    return picture(load_sharp(str(y.device), prior.precision), *approached(prior, y, level))
 
 
 def _end(prior: Prior, sigma: float) -> float:

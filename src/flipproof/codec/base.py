@@ -6,7 +6,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import fields, replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from flipproof.codec.split import Split
 from flipproof.errors import DecodeError, SpecError
@@ -105,7 +105,7 @@ class Codec(ABC):
         """
         return ""
 
-    def with_rate(self, bpp: float) -> Codec:
+    def with_rate(self, bpp: float) -> Self:
         """Returns the same codec at another rate in bits per pixel.
 
         Raises:
@@ -113,7 +113,7 @@ class Codec(ABC):
         """
         return self.with_parameters(bpp=bpp)
 
-    def with_parameters(self, **parameters: object) -> Codec:
+    def with_parameters(self, **parameters: object) -> Self:
         """Returns the same codec with other parameters.
 
         Raises:

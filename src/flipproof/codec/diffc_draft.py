@@ -16,7 +16,7 @@ from torch import Tensor
 
 from flipproof.bits import BitArray, BitReader, BitWriter, unpack_numbers
 from flipproof.chain import Move, Proposal
-from flipproof.codec.rcc import codebook_for, free_move
+from flipproof.codec.moves import codebook_for, free_move
 from flipproof.codec.script import Common, Script, Step
 from flipproof.codec.target import Target
 from flipproof.errors import HeaderError

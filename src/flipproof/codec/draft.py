@@ -17,7 +17,7 @@ from torch import Tensor
 from flipproof import container
 from flipproof.bits import BitArray, BitReader, BitWriter
 from flipproof.chain import Move, Proposal, follow, walk
-from flipproof.codec.rcc import codebook_for
+from flipproof.codec.moves import codebook_for
 from flipproof.codec.script import COMMON_BITS, Common, Script, Step
 from flipproof.codec.spending import Spending
 from flipproof.codec.target import Target

@@ -14,7 +14,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -143,7 +143,7 @@ class FecCodec(Codec):
         """Where the inner codec computes."""
         return str(getattr(self.inner, "device", "cpu"))
 
-    def with_parameters(self, **parameters: object) -> Codec:
+    def with_parameters(self, **parameters: object) -> Self:
         """Returns the same codec with another ``bpp``, ``code`` or ``inner``, or other parameters of the inner codec.
 
         Raises:

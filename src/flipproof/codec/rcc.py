@@ -22,11 +22,11 @@ from torch import Tensor
 from flipproof import container
 from flipproof.bits import BitArray, BitReader, BitWriter
 from flipproof.chain import Move, Proposal, drive, walk
-from flipproof.codebook.base import Codebook
-from flipproof.codebook.make import KINDS, make_codebook
+from flipproof.codebook.make import KINDS
 from flipproof.codec.base import Codec
+from flipproof.codec.moves import codebook_for, free_move
 from flipproof.codec.reception import Reception, receive, spans
-from flipproof.codec.script import Common, Script, Step, read_common, write_common
+from flipproof.codec.script import Common, Script, read_common, write_common
 from flipproof.codec.split import Split
 from flipproof.codec.target import to_picture
 from flipproof.errors import DecodeError, FlipproofError, HeaderError, SpecError, WeightsError
@@ -40,8 +40,9 @@ from flipproof.protection.plan import UNPROTECTED, Plan
 from flipproof.received import File, Received, hard, with_gaps
 from flipproof.reconstruction import RECONSTRUCTIONS
 from flipproof.result import Damage, DecodeResult, Status
+from flipproof.schedule import Level
 
-__all__ = ["ChainCodec", "codebook_for", "free_move"]
+__all__ = ["ChainCodec"]
 
 BATCH_PIXELS = 2**22
 """Pixels of the chains that are walked together."""
@@ -61,7 +62,7 @@ class ChainCodec(Codec):
             must agree; to a decoder ``small`` means whichever weights of the package a file was made with.
         codebook: Kind of codebook, ``rotated`` or ``gaussian``; a decoder takes it from the file.
         reconstruction: What a decoder makes of the end of a chain: ``mse``, the least squared error; ``crisp``, what
-            it suggests; ``sharp``, a picture with detail; None, what suits the codec.
+            it suggests; ``sharp``, what looks like a photograph; None, what suits the codec.
         protect: Protection of the payload: ``none``; ``uniform[t=20]``, one code for all of it; ``uep[ber=0.01]``, the
             plan that is best over a range of bit error rates, see :mod:`flipproof.protection.design`. A decoder takes
             it from the file. The header is always protected.
@@ -69,7 +70,7 @@ class ChainCodec(Codec):
             ``auto``, what suits this machine, see :func:`flipproof.prior.load.concrete_precision`. A prior in memory
             keeps its own.
         views: How often a decoder looks at the end of a chain of pixels, flipped and turned, for a better mean: 1, 2, 4
-            or 8. Each takes time of its own.
+            or 8. Each takes time of its own. A sharp picture takes one.
         device: Where to compute: cpu or cuda.
     """
 
@@ -159,6 +160,18 @@ class ChainCodec(Codec):
             decoded = self._decode_alike(script, [reception for _, reception in members])
             results |= zip((index for index, _ in members), decoded, strict=True)
         return [results[index] for index in range(len(files))]
+
+    @torch.inference_mode()
+    def end(self, data: File) -> tuple[Tensor, Level]:
+        """Returns where the chain of a file ends: its state (1, C, h, w), and its level.
+
+        Raises:
+            DecodeError: The bytes hold no picture.
+            WeightsError: As in :meth:`decode`.
+        """
+        script, reception = self._receive(data, 1.0)
+        decoder = self._for_weights_of(script.common)
+        return decoder._walk(script, reception.bits[None], reception.known, _stacked([reception]))
 
     def split(self, data: bytes) -> Split:
         """Tells how a file divides, from its header alone; the prior is not asked.
@@ -312,9 +325,8 @@ class ChainCodec(Codec):
         pictures: dict[tuple[bytes, bytes, bytes], RgbImage] = {}
         for keys in _alike(sorted(different), chunk):
             part = [different[key] for key in keys]
-            doubts = [reception.reliability for reception in part if reception.reliability is not None]
             bits = np.stack([reception.bits for reception in part])
-            decoded = decoder.replay(script, bits, part[0].known, np.stack(doubts) if doubts else None)
+            decoded = decoder.replay(script, bits, part[0].known, _stacked(part))
             pictures |= zip(keys, map(to_picture, decoded), strict=True)
         return [
             DecodeResult(pictures[reception.key].copy(), _status(reception.damage), reception.damage, self.name)
@@ -336,6 +348,18 @@ class ChainCodec(Codec):
         Returns:
             Pictures in [-1, 1] with shape (B, 3, H, W).
         """
+        prior = self.denoiser
+        y, level = self._walk(script, bits, known, reliability)
+        if math.isinf(level.sigma):
+            x = y.new_zeros(len(bits), script.common.space.channels, *script.shape)
+        else:
+            x = RECONSTRUCTIONS[self.reconstruction or "mse"](viewed(prior, self.views), y, level)
+        return prior.decode(x)[:, :, : script.common.height, : script.common.width]
+
+    def _walk(
+        self, script: Script, bits: BitArray, known: NDArray[np.bool_], reliability: NDArray[np.float32] | None
+    ) -> tuple[Tensor, Level]:
+        """Returns where the chains of :meth:`replay` end."""
         places, last = spans(script), self.last_step(script)
 
         def choose(proposal: Proposal) -> Move | None:
@@ -352,27 +376,7 @@ class ChainCodec(Codec):
                 steering = step.protocol.doubt(steering, reliability[:, a:b])
             return Move(step.level.sigma, steering.to(self.device).steer(codebook))
 
-        prior, shape = self.denoiser, (len(bits), *script.shape)
-        y, level = drive(walk(prior, script.schedule, shape, self.device), choose)
-        if math.isinf(level.sigma):
-            x = y.new_zeros(len(bits), script.common.space.channels, *script.shape)
-        else:
-            x = RECONSTRUCTIONS[self.reconstruction or "mse"](viewed(prior, self.views), y, level)
-        return prior.decode(x)[:, :, : script.common.height, : script.common.width]
-
-
-def codebook_for(kind: str, step: Step, proposal: Proposal) -> Codebook:
-    """Returns the codebook of a step; of one atom where the step has no bits."""
-    if step.protocol is None:
-        return make_codebook(kind, proposal.size, 1, proposal.index)
-    return make_codebook(kind, -(-proposal.size // step.protocol.parts), step.protocol.atoms, proposal.index)
-
-
-def free_move(step: Step, proposal: Proposal, codebook: Codebook) -> Move:
-    """Returns the move of a step without bits: known noise where the chain starts, else deterministic."""
-    if math.isfinite(proposal.source):
-        return Move(step.level.sigma, None)
-    return Move(step.level.sigma, codebook.noise(len(proposal.mean)).to(proposal.mean.device))
+        return drive(walk(self.denoiser, script.schedule, (len(bits), *script.shape), self.device), choose)
 
 
 def _alike(keys: Sequence[tuple[bytes, bytes, bytes]], chunk: int) -> Iterator[list[tuple[bytes, bytes, bytes]]]:
@@ -380,6 +384,12 @@ def _alike(keys: Sequence[tuple[bytes, bytes, bytes]], chunk: int) -> Iterator[l
     for _, members in groupby(keys, key=lambda key: (key[0], bool(key[1]))):
         group = list(members)
         yield from (group[i : i + chunk] for i in range(0, len(group), chunk))
+
+
+def _stacked(receptions: Sequence[Reception]) -> NDArray[np.float32] | None:
+    """Returns the reliabilities of bits (B, bits), if they differ."""
+    known = [reception.reliability for reception in receptions if reception.reliability is not None]
+    return np.stack(known) if known else None
 
 
 def _status(damage: Damage) -> Status:

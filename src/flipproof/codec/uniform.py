@@ -24,7 +24,8 @@ from flipproof import container
 from flipproof.bits import BitArray, BitReader, BitWriter
 from flipproof.chain import Move, Proposal, follow, walk
 from flipproof.codebook.base import Codebook
-from flipproof.codec.rcc import ChainCodec, codebook_for, free_move
+from flipproof.codec.moves import codebook_for, free_move
+from flipproof.codec.rcc import ChainCodec
 from flipproof.codec.script import COMMON_BITS, Common, Script, Step
 from flipproof.codec.target import Priority, Target
 from flipproof.errors import HeaderError, RateError, SpecError

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Train a prior or a learned codec.", no_args_is_help=True)
 console = Console(stderr=True)
 
-PAIRS_CODEC = "trellis[protect=none,precision=bfloat16,reconstruction=crisp]"
+PAIRS_CODEC = "trellis[protect=none,precision=bfloat16]"
 
 
 @app.callback()
@@ -105,24 +105,25 @@ def hyperprior(
 @app.command()
 def sharp(
     data: Data,
-    pairs: Annotated[Path, typer.Option(help="Folder for pairs of photographs and what the codec makes of them.")],
+    pairs: Annotated[Path, typer.Option(help="Folder for pairs of photographs and the ends of chains towards them.")],
     out: Out = Path("runs/sharp"),
-    init: Annotated[Path | None, typer.Option(help="Weights of a refiner or of the prior to start from.")] = None,
+    init: Annotated[
+        Path | None, typer.Option(help="Weights of a sharp prior to go on from; without, those of the prior.")
+    ] = None,
     resume: Resume = False,
     check: Annotated[Path | None, typer.Option(help="Folder of pairs to check on.")] = None,
     codec: Annotated[str, typer.Option(help="Codec that makes the pairs; unprotected suits best.")] = PAIRS_CODEC,
-    crops: Annotated[int, typer.Option(min=1, help="Crops to make pairs of, three to each.")] = 900,
+    crops: Annotated[int, typer.Option(min=0, help="Crops to make pairs of, three to each.")] = 900,
     minutes: Minutes = 60,
     batch: Annotated[int, typer.Option(min=1)] = 8,
     patch: Annotated[int, typer.Option(min=96, max=256, help="Side of a patch, a multiple of 16.")] = 128,
-    learning_rate: LearningRate = 4e-4,
-    adversary: Annotated[float, typer.Option(min=0, help="Weight of a discriminator, such as 0.25.")] = 0,
+    learning_rate: LearningRate = 5e-4,
     seed: Seed = 0,
     every: Every = 180,
     threads: Threads = 1,
     device: Device = "cpu",
 ) -> None:
-    """Train the refiner of the reconstruction sharp; makes the pairs that are missing first."""
+    """Train the prior of the reconstruction sharp; makes the pairs that are missing first."""
     from flipproof import registry
     from flipproof.codec.rcc import ChainCodec
     from flipproof.errors import SpecError
@@ -131,7 +132,7 @@ def sharp(
     from flipproof.train.data import PhotoSet
     from flipproof.train.loop import CHECKPOINT, train
     from flipproof.train.pairs import PairRecipe, Pairs, make_pairs
-    from flipproof.train.refiner import PACE, Recipe, RefinerTrainer, first_network, measured
+    from flipproof.train.sharp import PACE, Recipe, SharpTrainer, first_network, measured
 
     if patch % 16:
         raise SpecError(f"expected a patch whose side is a multiple of 16, got {patch}")
@@ -141,15 +142,15 @@ def sharp(
     _ready(device, threads, seed)
     make_pairs(PairRecipe(crops, seed=seed), PhotoSet.load(data), coder, pairs, _report_crop)
     pace = replace(PACE, seconds=60 * minutes, learning_rate=learning_rate)
-    recipe = Recipe(pace, batch, patch, adversary=adversary, seed=seed)
     metrics = Lpips.load("alex", device), Dists.load(device)
-    trainer = RefinerTrainer(recipe, first_network(init), Pairs.load(pairs), *metrics, device)
+    trainer = SharpTrainer(
+        Recipe(pace, batch, patch, seed=seed), first_network(init), Pairs.load(pairs), *metrics, device
+    )
     if resume:
         trainer.restore(out / CHECKPOINT)
-    console.print(f"{len(trainer.pairs.crops)} crops, {trainer.seconds:.0f} of {60 * minutes:.0f} seconds")
-    held = Pairs.load(check) if check else None
-    metric = Lpips.load("alex")
-    train(trainer, out, _report, lambda: measured(trainer.learner.averaged(), held, metric) if held else {}, every)
+    console.print(f"{len(trainer.pairs.pairs)} crops, {trainer.seconds:.0f} of {60 * minutes:.0f} seconds")
+    held, judges = Pairs.load(check) if check else None, (Lpips.load("alex"), Dists.load())
+    train(trainer, out, _report, lambda: measured(trainer.learner.averaged(), held, *judges) if held else {}, every)
 
 
 def _ready(device: str, threads: int, seed: int) -> None:

@@ -2,7 +2,7 @@ r"""LPIPS and DISTS as losses, through which gradients pass.
 
 .. math:: L(x, y) = \operatorname{LPIPS}(x, y) + \tfrac12 \operatorname{LPIPS}(\downarrow_2 x, \downarrow_2 y),
 
-:math:`\downarrow_2` the average over 2x2 blocks; and DISTS of the averages, the scale that it is tuned to.
+:math:`\downarrow_2` the average over 2x2 blocks; and DISTS.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ def lpips_loss(metric: Lpips, x: Tensor, y: Tensor) -> Tensor:
 
 
 def dists_loss(metric: Dists, x: Tensor, y: Tensor) -> Tensor:
-    """Returns DISTS (B,) of the halves of pictures ``x`` and ``y`` (B, 3, H, W) in [-1, 1], sides of at least 32."""
-    halves = (metric.features(functional.avg_pool2d(t, 2) / 2 + 0.5) for t in (x, y))
+    """Returns DISTS (B,) of pictures ``x`` and ``y`` (B, 3, H, W) in [-1, 1] with sides of at least 32."""
+    features = (metric.features(t / 2 + 0.5) for t in (x, y))
     total = x.new_zeros(len(x))
-    for level, (a, b) in enumerate(zip(*halves, strict=True)):
+    for level, (a, b) in enumerate(zip(*features, strict=True)):
         total = total + metric.compare(level, a.float(), b.float())
     return total
 

@@ -1,34 +1,36 @@
-"""Photographs and what a codec makes of them: what the refiner learns from.
+"""Photographs and where chains towards them end: what the sharp prior learns from.
 
-A crop is encoded at several rates, and some of the files meet flipped bits. Kept are the crop, the pictures of least
-squared error, and where their chains ended. Every crop is a file of its own and draws from its own seed, so that
-making them can stop and go on.
+A crop is encoded at several rates, and some of the files meet flipped bits. Kept are the crop and the last states of
+the chains, one evaluation from a picture. Every crop is a file of its own and draws from its own seed, so that making
+them can stop and go on.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from flipproof import container
 from flipproof.channel.bsc import BinarySymmetricChannel
 from flipproof.codec.rcc import ChainCodec
-from flipproof.errors import ImageError, WeightsError
+from flipproof.errors import DecodeError, ImageError, WeightsError
 from flipproof.image import RgbImage
-from flipproof.prior.refiner import condition
 from flipproof.prior.remembering import RememberingPrior
+from flipproof.reconstruction import approached
+from flipproof.schedule import Level
 from flipproof.seeds import generator
 from flipproof.train.checkpoint import read_tensors, write_tensors
 from flipproof.train.data import PhotoSet
 from flipproof.train.pyramid import Pyramid
 
-__all__ = ["ALIGNMENT", "Batch", "PairRecipe", "Pairs", "make_pairs"]
+__all__ = ["ALIGNMENT", "Batch", "Pair", "PairRecipe", "Pairs", "make_pairs"]
 
 ALIGNMENT = 16
 """Places of patches are multiples of it, so that the coarse grids of chains lie as they do in whole pictures."""
@@ -72,27 +74,39 @@ class PairRecipe:
 
 
 @dataclass(frozen=True)
-class Batch:
-    """Patches of pairs, in [-1, 1].
+class Pair:
+    """A crop, and states that chains towards it end with.
 
     Attributes:
-        original: Of photographs (B, 3, H, W).
-        decoded: Of what the codec makes of them (B, 3, H, W).
-        c: Where the chains ended (B,), see :func:`flipproof.prior.refiner.condition`.
+        original: The crop (H, W, 3), uint8.
+        states: Of each chain (3, H, W), or (3, H / 2, W / 2) where the finest detail is missing, float16.
+        sigma: Noise of their samples (R,), float32.
+    """
+
+    original: RgbImage
+    states: tuple[NDArray[np.float16], ...]
+    sigma: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Patches of pairs.
+
+    Attributes:
+        original: Of photographs (B, 3, H, W), in [-1, 1].
+        y: Of states (B, 3, H, W); where the finest detail is missing, samples repeated over 2x2 blocks.
+        sigma: Their noise (B,).
+        missing: 1 where the finest detail is, else 0, with shape (B,).
     """
 
     original: Tensor
-    decoded: Tensor
-    c: Tensor
+    y: Tensor
+    sigma: Tensor
+    missing: Tensor
 
     def to(self, device: torch.device) -> Batch:
         """Returns the batch on a device."""
-        return Batch(self.original.to(device), self.decoded.to(device), self.c.to(device))
-
-    def shifted(self, top: int, left: int, less: int) -> Batch:
-        """Returns the part of the patches that begins at a place and has so many rows and columns less."""
-        rows, columns = slice(top, top - less), slice(left, left - less)
-        return Batch(self.original[..., rows, columns], self.decoded[..., rows, columns], self.c)
+        return Batch(*(tensor.to(device) for tensor in (self.original, self.y, self.sigma, self.missing)))
 
 
 @dataclass(frozen=True)
@@ -100,11 +114,10 @@ class Pairs:
     """Pairs held in memory.
 
     Attributes:
-        crops: For each crop the original (H, W, 3), the decoded pictures (R, H, W, 3), all uint8, and their conditions
-            (R,).
+        pairs: At least one, each with at least one state.
     """
 
-    crops: tuple[tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.float32]], ...]
+    pairs: tuple[Pair, ...]
 
     @classmethod
     def load(cls, folder: Path) -> Pairs:
@@ -114,33 +127,39 @@ class Pairs:
             ImageError: The folder has none.
             WeightsError: A file is something else.
         """
-        crops = [_read(path) for path in sorted(folder.glob("*.safetensors"))]
-        some = tuple(crop for crop in crops if len(crop[2]))
-        if not some:
+        pairs = tuple(pair for path in sorted(folder.glob("*.safetensors")) if (pair := _read(path)).states)
+        if not pairs:
             raise ImageError(f"expected pairs in {folder}, got none")
-        return cls(some)
+        return cls(pairs)
 
     def draw(self, count: int, size: int, rng: np.random.Generator) -> Batch:
-        """Draws patches: a crop, one of its pictures, a place, a flip and a turn, all uniform.
+        """Draws patches: a crop, one of its states, a place, a flip and a turn, all uniform.
 
         Arguments:
             count: How many.
             size: Side in pixels, at most that of the smallest crop.
             rng: Source of every choice.
         """
-        original, decoded, c = zip(*(self._patch(size, rng) for _ in range(count)), strict=True)
-        return Batch(_pictures(original), _pictures(decoded), torch.tensor(np.array(c, np.float32)))
+        original, y, sigma, missing = zip(*(self._patch(size, rng) for _ in range(count)), strict=True)
+        numbers = (torch.tensor(np.array(values, np.float32)) for values in (sigma, missing))
+        return Batch(_in_range(np.stack(original)), torch.from_numpy(np.stack(y)).float(), *numbers)
 
-    def _patch(self, size: int, rng: np.random.Generator) -> tuple[RgbImage, RgbImage, np.float32]:
-        original, decoded, c = self.crops[rng.integers(len(self.crops))]
-        chosen = int(rng.integers(len(c)))
-        top, left = (ALIGNMENT * rng.integers((side - size) // ALIGNMENT + 1) for side in original.shape[:2])
+    def _patch(
+        self, size: int, rng: np.random.Generator
+    ) -> tuple[NDArray[np.uint8], NDArray[np.float16], np.float32, bool]:
+        pair = self.pairs[rng.integers(len(self.pairs))]
+        chosen = int(rng.integers(len(pair.states)))
+        state, sides = pair.states[chosen], pair.original.shape[:2]
+        grid = 2 if state.shape[1] < sides[0] else 1
+        top, left = (ALIGNMENT * rng.integers((side - size) // ALIGNMENT + 1) for side in sides)
         flip, turns = int(rng.choice((-1, 1))), int(rng.integers(4))
-        first, second = (
-            np.rot90(picture[top : top + size, left : left + size][:, ::flip], turns)
-            for picture in (original, decoded[chosen])
-        )
-        return first, second, c[chosen]
+
+        def seen(picture: NDArray[Any], grid: int) -> NDArray[Any]:
+            rows, columns = (slice(start // grid, (start + size) // grid) for start in (top, left))
+            part = picture[:, rows, columns].repeat(grid, axis=1).repeat(grid, axis=2)
+            return np.rot90(part[:, :, ::flip], turns, axes=(1, 2))
+
+        return seen(pair.original.transpose(2, 0, 1), 1), seen(state, grid), pair.sigma[chosen], grid > 1
 
 
 def make_pairs(
@@ -159,7 +178,7 @@ def make_pairs(
     for index, photo in enumerate(_photographs(recipe, photos)):
         path = out / f"{index:06d}.safetensors"
         if not path.exists():
-            write_tensors(path, _pairs(recipe, index, photo, codec))
+            write_tensors(path, _pair(recipe, index, photo, codec))
         report(index)
 
 
@@ -171,34 +190,44 @@ def _photographs(recipe: PairRecipe, photos: PhotoSet) -> Iterator[PhotoSet]:
         yield PhotoSet((photos.groups[order[index % count]],))
 
 
-def _pairs(recipe: PairRecipe, index: int, photo: PhotoSet, codec: ChainCodec) -> dict[str, Tensor]:
+def _pair(recipe: PairRecipe, index: int, photo: PhotoSet, codec: ChainCodec) -> dict[str, Tensor]:
     rng = generator(purpose="pairs", seed=recipe.seed, index=index)
     crop = Pyramid(photo, recipe.size_of(index, photo)).draw(1, rng)[0]
     original: RgbImage = np.ascontiguousarray(crop.transpose(1, 2, 0))
     known = codec.with_parameters(prior=RememberingPrior(codec.denoiser))
-    decoded, c = [], []
+    tensors = {"original": torch.from_numpy(original)}
+    sigma: list[float] = []
     for rate in recipe.rates_of(rng):
         coder = known.with_rate(float(rate))
         data = coder.encode(original)
-        _, script = codec.open(container.unpack(data))
         if rng.random() < recipe.damaged:
             data = BinarySymmetricChannel(recipe.ber).corrupt(data, rng)
-        picture = coder.decode_many([data])[0].picture
-        if picture is not None:
-            decoded.append(torch.from_numpy(picture))
-            c.append(condition(script.steps[-1].level))
-    pictures = torch.stack(decoded) if decoded else torch.empty(0, *original.shape, dtype=torch.uint8)
-    return {"original": torch.from_numpy(original), "decoded": pictures, "c": torch.tensor(c, dtype=torch.float32)}
+        for y, level in _end(coder, data):
+            tensors[f"state.{len(sigma)}"] = y[0].half()
+            sigma.append(level.sigma)
+    return tensors | {"sigma": torch.tensor(sigma)}
 
 
-def _read(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.float32]]:
+@torch.inference_mode()
+def _end(coder: ChainCodec, data: bytes) -> Iterator[tuple[Tensor, Level]]:
+    """Yields where a chain ends, one evaluation from a picture; nothing of a file that is lost or has no step."""
+    try:
+        y, level = coder.end(data)
+    except DecodeError:
+        return
+    if math.isfinite(level.sigma):
+        yield approached(coder.denoiser, y, level)
+
+
+def _read(path: Path) -> Pair:
     tensors, _ = read_tensors(path)
     try:
-        original, decoded, c = (tensors[name].numpy() for name in ("original", "decoded", "c"))
+        original, sigma = (tensors[name].numpy() for name in ("original", "sigma"))
+        states = tuple(tensors[f"state.{index}"].numpy() for index in range(len(sigma)))
     except KeyError as error:
         raise WeightsError(f"expected pairs in {path}, got no {error}") from error
-    return original, decoded, c
+    return Pair(original, states, sigma)
 
 
-def _pictures(patches: tuple[RgbImage, ...]) -> Tensor:
-    return torch.from_numpy(np.stack(patches)).permute(0, 3, 1, 2).float() / 127.5 - 1
+def _in_range(pixels: NDArray[np.uint8]) -> Tensor:
+    return torch.from_numpy(pixels).float() / 127.5 - 1
