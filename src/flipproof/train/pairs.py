@@ -202,21 +202,20 @@ def _pair(recipe: PairRecipe, index: int, photo: PhotoSet, codec: ChainCodec) ->
         data = coder.encode(original)
         if rng.random() < recipe.damaged:
             data = BinarySymmetricChannel(recipe.ber).corrupt(data, rng)
-        for y, level in _end(coder, data):
-            tensors[f"state.{len(sigma)}"] = y[0].half()
-            sigma.append(level.sigma)
+        if end := _end(coder, data):
+            tensors[f"state.{len(sigma)}"] = end[0][0].half()
+            sigma.append(end[1].sigma)
     return tensors | {"sigma": torch.tensor(sigma)}
 
 
 @torch.inference_mode()
-def _end(coder: ChainCodec, data: bytes) -> Iterator[tuple[Tensor, Level]]:
-    """Yields where a chain ends, one evaluation from a picture; nothing of a file that is lost or has no step."""
+def _end(coder: ChainCodec, data: bytes) -> tuple[Tensor, Level] | None:
+    """Returns where a chain ends, one evaluation from a picture; None for a file that is lost or has no step."""
     try:
         y, level = coder.end(data)
     except DecodeError:
-        return
-    if math.isfinite(level.sigma):
-        yield approached(coder.denoiser, y, level)
+        return None
+    return approached(coder.denoiser, y, level) if math.isfinite(level.sigma) else None
 
 
 def _read(path: Path) -> Pair:
