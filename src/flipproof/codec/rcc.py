@@ -165,6 +165,8 @@ class ChainCodec(Codec):
     def end(self, data: File) -> tuple[Tensor, Level]:
         """Returns where the chain of a file ends: its state (1, C, h, w), and its level.
 
+        Without a single step the state is zero and its noise infinite.
+
         Raises:
             DecodeError: The bytes hold no picture.
             WeightsError: As in :meth:`decode`.

@@ -203,8 +203,9 @@ def _pair(recipe: PairRecipe, index: int, photo: PhotoSet, codec: ChainCodec) ->
         if rng.random() < recipe.damaged:
             data = BinarySymmetricChannel(recipe.ber).corrupt(data, rng)
         if end := _end(coder, data):
-            tensors[f"state.{len(sigma)}"] = end[0][0].half()
-            sigma.append(end[1].sigma)
+            y, level = end
+            tensors[f"state.{len(sigma)}"] = y[0].half()
+            sigma.append(level.sigma)
     return tensors | {"sigma": torch.tensor(sigma)}
 
 
