@@ -113,10 +113,10 @@ def region():
 @pytest.mark.parametrize(
     ("codec", "most"),
     [
-        (TracksCodec(bpp=0.32, protect="none"), 0.78),
+        (TracksCodec(bpp=0.32, protect="none"), 0.85),
         (RobustTurboDDCM(bpp=0.29, steps=20, atoms=4096), 0.92),
         (DDCM(bpp=0.22, steps=20, atoms=4096, grid=4), 0.95),
-        (RobustDiffC(bpp=0.29, steps=20, seed_bits=12), 0.96),
+        (RobustDiffC(bpp=0.29, steps=20, seed_bits=12), 0.99),
     ],
     ids=str,
 )

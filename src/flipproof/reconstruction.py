@@ -2,9 +2,9 @@ r"""What a decoder makes of the end of a chain, where the file has no more bits.
 
 The chain ends at :math:`y = x + \sigma n` on some grid. Its posterior mean has the least squared error, and is blurred
 where the file leaves room for more than one picture. A crisper one comes from going on for a while as in sampling, by
-deterministic steps without bits (DDIM, https://arxiv.org/abs/2010.02502), before the mean is taken. For pixels, a
-denoiser that was trained to answer with what looks like a photograph (:mod:`flipproof.prior.sharp`) can give the last
-answer in place of the mean; of latents a prior invents detail by itself.
+deterministic steps without bits (DDIM, https://arxiv.org/abs/2010.02502), before the mean is taken. For pixels the last
+answer can be that of a network trained for it (:mod:`flipproof.prior.last`): for the shipped prior, one nearer the
+mean; for any prior, one that looks like a photograph. Of latents a prior invents detail by itself.
 """
 
 from __future__ import annotations
@@ -15,13 +15,15 @@ from typing import TypeAlias
 from torch import Tensor
 
 from flipproof.prior.base import Prior
-from flipproof.prior.sharp import load_sharp
+from flipproof.prior.last import BASE, MEAN, SHARP, load_last
+from flipproof.prior.views import viewed
 from flipproof.schedule import Level
 
-__all__ = ["RECONSTRUCTIONS", "Reconstruction", "crisp", "posterior_mean", "sharp"]
+__all__ = ["RECONSTRUCTIONS", "Reconstruction", "crisp", "own_mean", "posterior_mean", "sharp"]
 
-Reconstruction: TypeAlias = Callable[[Prior, Tensor, Level], Tensor]
-"""Maps a prior, the end of chains (B, C, h, w) and its level to pictures in the prior's space."""
+Reconstruction: TypeAlias = Callable[[Prior, Tensor, Level, int], Tensor]
+"""Maps a prior, the end of chains (B, C, h, w), its level and a number of views, over which the prior's answers are
+averaged (:mod:`flipproof.prior.views`), to pictures in the prior's space."""
 
 FILL_SIGMA = 0.04
 """Noise a prior is told of when it refines a picture that it has just refined."""
@@ -31,12 +33,27 @@ CRISP_SHARE = 0.36
 """Noise of pixels at which the posterior mean is taken, over that at the end of the chain."""
 LEAST_PIXELS = 0.035
 """Noise under which no step begins: the shipped priors have seen no less."""
+MOST_AT_END = 0.8
+"""Noise up to which the mean prior has seen ends of chains."""
 LEAST_LATENTS = 0.03
 """Noise of latents at which the posterior mean is taken, over the deviation of a sample."""
 
 
-def posterior_mean(prior: Prior, y: Tensor, level: Level) -> Tensor:
-    """Returns the picture of least expected squared error; the prior invents the grids that were never reached."""
+def posterior_mean(prior: Prior, y: Tensor, level: Level, views: int = 1) -> Tensor:
+    """Returns the picture of least expected squared error; the prior invents the grids that were never reached.
+
+    Raises:
+        WeightsError: The weights of the mean prior are missing or altered.
+    """
+    y, level = approached(viewed(prior, views), y, level)
+    knows = prior.fingerprint == BASE.fingerprint and level.sigma <= MOST_AT_END
+    last = load_last(MEAN, str(y.device), prior.precision) if knows else prior
+    return picture(viewed(last, views), y, level)
+
+
+def own_mean(prior: Prior, y: Tensor, level: Level, views: int = 1) -> Tensor:
+    """Returns the posterior mean as the prior itself has it, which expects white noise."""
+    prior = viewed(prior, views)
     return picture(prior, *approached(prior, y, level))
 
 
@@ -53,25 +70,29 @@ def picture(prior: Prior, y: Tensor, level: Level) -> Tensor:
     return prior.refine(y, level.sigma) if level.grid > 1 else prior.denoise(y, level.sigma)
 
 
-def crisp(prior: Prior, y: Tensor, level: Level) -> Tensor:
+def crisp(prior: Prior, y: Tensor, level: Level, views: int = 1) -> Tensor:
     """Returns a picture with more of the detail that the end of a chain suggests, farther from the original."""
+    prior = viewed(prior, views)
     sigma, end = level.sigma, _end(prior, level.sigma)
     while sigma > end:
         target = max(end, CRISP_RATIO * sigma)
         mean = prior.denoise(y, sigma)
         y, sigma = mean + target / sigma * (y - mean), target
-    return posterior_mean(prior, y, Level(level.grid, sigma))
+    return own_mean(prior, y, Level(level.grid, sigma))
 
 
-def sharp(prior: Prior, y: Tensor, level: Level) -> Tensor:
+def sharp(prior: Prior, y: Tensor, level: Level, views: int = 1) -> Tensor:
     """Returns a picture with the detail of a photograph: sharper, and farther from the original.
+
+    The sharp prior is asked once: a mean over views would blur what they see differently.
 
     Raises:
         WeightsError: The weights of the sharp prior are missing or altered.
     """
     if prior.space.factor > 1:
-        return crisp(prior, y, level)
-    return picture(load_sharp(str(y.device), prior.precision), *approached(prior, y, level))
+        return crisp(prior, y, level, views)
+    last = load_last(SHARP, str(y.device), prior.precision)
+    return picture(last, *approached(viewed(prior, views), y, level))
 
 
 def _end(prior: Prior, sigma: float) -> float:

@@ -123,12 +123,21 @@ class SmallPrior(Prior):
             WeightsError: The bytes are not safetensors, or the tensors are of no such network.
             SpecError: There is no such precision, or not on this device.
         """
-        kind, digest = precision_type(precision), hashlib.sha256(weights).digest()
+        digest = hashlib.sha256(weights).digest()
+        return cls.of(UNet.from_bytes(weights), int.from_bytes(digest[:4], "big"), device, precision)
+
+    @classmethod
+    def of(cls, net: UNet, fingerprint: int, device: str = "cpu", precision: str = "float32") -> SmallPrior:
+        """Returns the prior of a network on a device, in a precision.
+
+        Raises:
+            SpecError: There is no such precision, or not on this device.
+        """
+        kind = precision_type(precision)
         if precision == BYTES:
             check_bytes(device)
-        net = UNet.from_bytes(weights).to(device, kind)
-        evaluator = QuantisedEvaluator(net, example) if precision == BYTES else None
-        return cls(net, int.from_bytes(digest[:4], "big"), evaluator)
+        net = net.to(device, kind)
+        return cls(net, fingerprint, QuantisedEvaluator(net, example) if precision == BYTES else None)
 
     @property
     def fingerprint(self) -> int:  # noqa: D102 (inherited)

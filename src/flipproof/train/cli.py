@@ -9,10 +9,29 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from flipproof.train.options import Data, Device, Every, LearningRate, Minutes, Out, Resume, Seed, Threads
+from flipproof.train.options import (
+    Batch,
+    Data,
+    Device,
+    Every,
+    FirstWeights,
+    HeldPairs,
+    LearningRate,
+    Minutes,
+    Out,
+    PairsFolder,
+    Patch,
+    Resume,
+    Seed,
+    Threads,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from flipproof.image import RgbImage
     from flipproof.prior.unet import UNet
+    from flipproof.train.last import LastTrainer
 
 app = typer.Typer(help="Train a prior or a learned codec.", no_args_is_help=True)
 console = Console(stderr=True)
@@ -103,54 +122,115 @@ def hyperprior(
 
 
 @app.command()
-def sharp(
+def pairs(
     data: Data,
-    pairs: Annotated[Path, typer.Option(help="Folder for pairs of photographs and the ends of chains towards them.")],
-    out: Out = Path("runs/sharp"),
-    init: Annotated[
-        Path | None, typer.Option(help="Weights of a sharp prior to go on from; without, those of the prior.")
-    ] = None,
+    out: Out = Path("runs/pairs"),
+    codec: Annotated[str, typer.Option(help="What makes them; unprotected suits best.")] = PAIRS_CODEC,
+    crops: Annotated[int, typer.Option(min=1, help="Crops, three files of each.")] = 900,
+    seed: Seed = 0,
+    threads: Threads = 1,
+) -> None:
+    """Make pairs of photographs and ends of chains for mean and sharp; those that are there stay."""
+    from flipproof import registry
+    from flipproof.codec.rcc import ChainCodec
+    from flipproof.errors import SpecError
+    from flipproof.train.data import PhotoSet
+    from flipproof.train.pairs import PairRecipe, make_pairs
+
+    coder = registry.codec(codec)
+    if not isinstance(coder, ChainCodec):
+        raise SpecError(f"expected a codec that steers a chain, got {codec}")
+    _ready("cpu", threads, seed)
+    make_pairs(PairRecipe(crops, seed=seed), PhotoSet.load(data), coder, out, _report_crop)
+
+
+@app.command()
+def mean(
+    pairs: PairsFolder,
+    out: Out = Path("runs/mean"),
+    init: FirstWeights = None,
     resume: Resume = False,
-    check: Annotated[Path | None, typer.Option(help="Folder of pairs to check on.")] = None,
-    codec: Annotated[str, typer.Option(help="Codec that makes the pairs; unprotected suits best.")] = PAIRS_CODEC,
-    crops: Annotated[int, typer.Option(min=0, help="Crops to make pairs of, three to each.")] = 900,
+    check: HeldPairs = None,
     minutes: Minutes = 60,
-    batch: Annotated[int, typer.Option(min=1)] = 8,
-    patch: Annotated[int, typer.Option(min=96, max=256, help="Side of a patch, a multiple of 16.")] = 128,
+    batch: Batch = 8,
+    patch: Patch = 128,
+    learning_rate: LearningRate = 2e-4,
+    seed: Seed = 0,
+    every: Every = 180,
+    threads: Threads = 1,
+    device: Device = "cpu",
+) -> None:
+    """Train the prior of the reconstruction mse on the ends of chains."""
+    from flipproof.train.last import LastRecipe, first_network
+    from flipproof.train.mean import PACE, MeanTrainer
+    from flipproof.train.pairs import Pairs
+
+    _ready(device, threads, seed)
+    pace = replace(PACE, seconds=60 * minutes, learning_rate=learning_rate)
+    recipe = LastRecipe(pace, batch, _checked(patch), seed=seed)
+    trainer = MeanTrainer(recipe, first_network(init), Pairs.load(pairs), device)
+    _train_last(trainer, out, resume, check, {}, every)
+
+
+@app.command()
+def sharp(
+    pairs: PairsFolder,
+    out: Out = Path("runs/sharp"),
+    init: FirstWeights = None,
+    resume: Resume = False,
+    check: HeldPairs = None,
+    minutes: Minutes = 60,
+    batch: Batch = 8,
+    patch: Patch = 128,
     learning_rate: LearningRate = 5e-4,
     seed: Seed = 0,
     every: Every = 180,
     threads: Threads = 1,
     device: Device = "cpu",
 ) -> None:
-    """Train the prior of the reconstruction sharp; makes the pairs that are missing first."""
-    from flipproof import registry
-    from flipproof.codec.rcc import ChainCodec
-    from flipproof.errors import SpecError
+    """Train the prior of the reconstruction sharp on the ends of chains."""
     from flipproof.metric.dists import Dists
     from flipproof.metric.lpips import Lpips
-    from flipproof.train.data import PhotoSet
-    from flipproof.train.loop import CHECKPOINT, train
-    from flipproof.train.pairs import PairRecipe, Pairs, make_pairs
-    from flipproof.train.sharp import PACE, Recipe, SharpTrainer, first_network, measured
+    from flipproof.train.last import first_network
+    from flipproof.train.pairs import Pairs
+    from flipproof.train.sharp import PACE, Recipe, SharpTrainer
+
+    _ready(device, threads, seed)
+    pace = replace(PACE, seconds=60 * minutes, learning_rate=learning_rate)
+    recipe = Recipe(pace, batch, _checked(patch), seed=seed)
+    metrics = Lpips.load("alex", device), Dists.load(device)
+    trainer = SharpTrainer(recipe, first_network(init), Pairs.load(pairs), *metrics, device)
+    _train_last(trainer, out, resume, check, {"lpips": Lpips.load("alex"), "dists": Dists.load()}, every)
+
+
+def _checked(patch: int) -> int:
+    """Returns the side of a patch, if it is one."""
+    from flipproof.errors import SpecError
 
     if patch % 16:
         raise SpecError(f"expected a patch whose side is a multiple of 16, got {patch}")
-    coder = registry.codec(codec)
-    if not isinstance(coder, ChainCodec):
-        raise SpecError(f"expected a codec that steers a chain, got {codec}")
-    _ready(device, threads, seed)
-    make_pairs(PairRecipe(crops, seed=seed), PhotoSet.load(data), coder, pairs, _report_crop)
-    pace = replace(PACE, seconds=60 * minutes, learning_rate=learning_rate)
-    metrics = Lpips.load("alex", device), Dists.load(device)
-    trainer = SharpTrainer(
-        Recipe(pace, batch, patch, seed=seed), first_network(init), Pairs.load(pairs), *metrics, device
-    )
+    return patch
+
+
+def _train_last(
+    trainer: LastTrainer,
+    out: Path,
+    resume: bool,
+    check: Path | None,
+    metrics: Mapping[str, Callable[[RgbImage, RgbImage], float]],
+    every: float,
+) -> None:
+    """Trains a last prior, measured on pairs of its own."""
+    from flipproof.train.last import measured
+    from flipproof.train.loop import CHECKPOINT, train
+    from flipproof.train.pairs import Pairs
+
     if resume:
         trainer.restore(out / CHECKPOINT)
-    console.print(f"{len(trainer.pairs.pairs)} crops, {trainer.seconds:.0f} of {60 * minutes:.0f} seconds")
-    held, judges = Pairs.load(check) if check else None, (Lpips.load("alex"), Dists.load())
-    train(trainer, out, _report, lambda: measured(trainer.learner.averaged(), held, *judges) if held else {}, every)
+    held = Pairs.load(check) if check else None
+    console.print(f"{len(trainer.pairs.pairs)} crops, {trainer.seconds:.0f} of {trainer.pace.seconds:.0f} seconds")
+    score = (lambda: measured(trainer.learner.averaged(), held, metrics)) if held else dict
+    train(trainer, out, _report, score, every)
 
 
 def _ready(device: str, threads: int, seed: int) -> None:

@@ -21,14 +21,14 @@ class Learner(Generic[N]):
     """Takes gradient steps and averages what comes of them.
 
     Arguments:
-        net: The network, on the device where it trains.
+        net: The network, on the device where it trains; parameters that require no gradient stay as they are.
         optimizer: Of its parameters. A parameter group may have a ``speed``, a factor of its learning rate.
         average: Decay of the moving average; it grows to this from 0.1 as (n + 1) / (n + 10) with the steps n.
     """
 
     def __init__(self, net: N, optimizer: torch.optim.Optimizer, average: float = 0.999) -> None:
         self.net, self.optimizer, self._decay = net, optimizer, average
-        self.average = {name: p.detach().clone() for name, p in net.named_parameters()}
+        self.average = {name: p.detach().clone() for name, p in net.named_parameters() if p.requires_grad}
 
     @property
     def device(self) -> torch.device:
@@ -50,8 +50,9 @@ class Learner(Generic[N]):
         if torch.nn.utils.clip_grad_norm_(self.net.parameters(), 1.0).isfinite():
             self.optimizer.step()
         decay = min(self._decay, (step + 1) / (step + 10))
-        for name, p in self.net.named_parameters():
-            self.average[name].lerp_(p.detach(), 1 - decay)
+        parameters = dict(self.net.named_parameters())
+        for name, mean in self.average.items():
+            mean.lerp_(parameters[name].detach(), 1 - decay)
 
     def averaged(self) -> N:
         """Returns a copy of the network with averaged parameters, on the CPU, for evaluation."""

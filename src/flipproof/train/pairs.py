@@ -1,4 +1,4 @@
-"""Photographs and where chains towards them end: what the sharp prior learns from.
+"""Photographs and where chains towards them end: what last priors learn from.
 
 A crop is encoded at several rates, and some of the files meet flipped bits. Kept are the crop and the last states of
 the chains, one evaluation from a picture. Every crop is a file of its own and draws from its own seed, so that making
@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -52,10 +53,10 @@ class PairRecipe:
     """
 
     crops: int = 900
-    sizes: tuple[int, ...] = (256,) * 9 + (384,)
+    sizes: tuple[int, ...] = (256, 512)
     rates: int = 3
     lowest: float = 0.03
-    highest: float = 0.6
+    highest: float = 1.0
     damaged: float = 0.15
     ber: float = 1e-3
     seed: int = 0
@@ -133,7 +134,7 @@ class Pairs:
         return cls(pairs)
 
     def draw(self, count: int, size: int, rng: np.random.Generator) -> Batch:
-        """Draws patches: a crop, one of its states, a place, a flip and a turn, all uniform.
+        """Draws patches: a crop, larger ones more often, one of its states, a place, a flip and a turn.
 
         Arguments:
             count: How many.
@@ -144,10 +145,17 @@ class Pairs:
         numbers = (torch.tensor(np.array(values, np.float32)) for values in (sigma, missing))
         return Batch(_in_range(np.stack(original)), torch.from_numpy(np.stack(y)).float(), *numbers)
 
+    @cached_property
+    def _shares(self) -> NDArray[np.float64]:
+        """Of all pixels, those of each crop."""
+        pixels = np.array([pair.original[..., 0].size for pair in self.pairs], np.float64)
+        shares: NDArray[np.float64] = pixels / pixels.sum()
+        return shares
+
     def _patch(
         self, size: int, rng: np.random.Generator
     ) -> tuple[NDArray[np.uint8], NDArray[np.float16], np.float32, bool]:
-        pair = self.pairs[rng.integers(len(self.pairs))]
+        pair = self.pairs[rng.choice(len(self.pairs), p=self._shares)]
         chosen = int(rng.integers(len(pair.states)))
         state, sides = pair.states[chosen], pair.original.shape[:2]
         grid = 2 if state.shape[1] < sides[0] else 1

@@ -2,45 +2,31 @@ r"""The training program of the sharp prior, which the reconstruction ``sharp`` 
 
 Minimises, over the ends :math:`y` of chains towards photographs :math:`x` and with :math:`g = D(y, \sigma)`,
 
-.. math:: \lambda_1 |g - x| + \lambda_a |{\downarrow_4} g - {\downarrow_4} x| + \lambda_p \ln(L(g, x) + 0.1)
-    + \lambda_t \ln(T(g, x) + 0.1)
+.. math:: \lambda_e \ln(|g - x|^2 + 0.05 \sigma^2) + \lambda_a |{\downarrow_4} g - {\downarrow_4} x|
+    + \lambda_p \ln(L(g, x) + 0.1) + \lambda_t \ln(T(g, x) + 0.1)
 
-with means for the absolute errors, :math:`\downarrow_4` the average over 4x4 blocks, and LPIPS and DISTS as L and T of
-:mod:`flipproof.train.likeness`. The way down stays that of the prior, whose summaries of a state serve any purpose; the
-way up is trained.
+with means for the errors, :math:`\downarrow_4` the average over 4x4 blocks, and LPIPS and DISTS as L and T of
+:mod:`flipproof.train.likeness`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import ClassVar
 
-import numpy as np
-import torch
 from torch import Tensor
 from torch.nn import functional
 
-from flipproof.codec.target import to_picture
 from flipproof.metric.dists import Dists
 from flipproof.metric.lpips import Lpips
-from flipproof.metric.psnr import psnr
-from flipproof.prior.sharp import sharp_network
-from flipproof.prior.small import SmallPrior, precondition
 from flipproof.prior.unet import UNet
-from flipproof.reconstruction import picture
-from flipproof.schedule import Level
-from flipproof.train.checkpoint import read_tensors
-from flipproof.train.learner import Learner
+from flipproof.train.last import LastRecipe, LastTrainer, log_error
 from flipproof.train.likeness import dists_loss, lpips_loss
-from flipproof.train.loop import Trainer
 from flipproof.train.pace import Pace
-from flipproof.train.pairs import Pairs
+from flipproof.train.pairs import Batch, Pairs
 
-__all__ = ["PACE", "TRAINED", "Recipe", "SharpTrainer", "first_network", "measured"]
+__all__ = ["PACE", "Recipe", "SharpTrainer"]
 
-TRAINED = ("up", "dec", "head")
-"""Parts of the network that are trained."""
 EASE = 0.1
 """Added before the logarithm, by which what is smooth is not sacrificed to what is rough."""
 SHIFT = 8
@@ -51,34 +37,24 @@ PACE = Pace(seconds=3600, learning_rate=5e-4, warmup=50, floor=0.01)
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """Everything that, with the pairs, the first weights and the machine, fixes the weights.
+class Recipe(LastRecipe):
+    """Recipe with the weights of the loss; patches have at least 80 pixels a side.
 
     Attributes:
-        pace: Learning rates, and the time to train for.
-        batch: Patches per step.
-        patch: Side of a patch in pixels, a multiple of 16, at least 80.
-        average: Limit of the decay of the moving average of the weights.
-        pixels: Weight of the absolute error.
+        error: Weight of the squared error, in logarithms.
         averages: Weight of the absolute error of averages over 4x4 blocks.
         likeness: Weight of LPIPS.
         texture: Weight of DISTS, which a part of the patches is held to.
-        seed: Root of every draw.
     """
 
-    pace: Pace = PACE
-    batch: int = 8
-    patch: int = 128
-    average: float = 0.998
-    pixels: float = 0.1
+    error: float = 0.1
     averages: float = 0.4
     likeness: float = 1.5
     texture: float = 0.75
-    seed: int = 0
 
 
-class SharpTrainer(Trainer):
-    """Trains the way up of the network.
+class SharpTrainer(LastTrainer):
+    """Trains towards what looks like a photograph.
 
     Arguments:
         recipe: What to do.
@@ -94,67 +70,24 @@ class SharpTrainer(Trainer):
     def __init__(
         self, recipe: Recipe, net: UNet, pairs: Pairs, metric: Lpips, texture_metric: Dists, device: str = "cpu"
     ) -> None:
-        net = net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        for name, p in net.named_parameters():
-            p.requires_grad_(name.startswith(TRAINED))
-        trained = [p for p in net.parameters() if p.requires_grad]
-        self.learner = Learner(net, torch.optim.Adam(trained, betas=(0.9, 0.99)), recipe.average)
-        self.recipe, self.pairs, self.metric, self.texture_metric = recipe, pairs, metric, texture_metric
-        super().__init__(recipe.pace, {"sharp": self.learner}, recipe.seed)
+        self.recipe, self.metric, self.texture_metric = recipe, metric, texture_metric
+        super().__init__(recipe, net, pairs, device)
 
-    def take_step(self, rate: float) -> dict[str, float]:
-        """Takes one step; returns the parts of the loss, unweighted."""
-        recipe, device = self.recipe, self.learner.device
-        batch = self.pairs.draw(recipe.batch, recipe.patch, self.rng).to(device)
+    def loss(self, made: Tensor, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:  # noqa: D102 (inherited)
+        recipe = self.recipe
         rows, columns = (slice(start, start - SHIFT) for start in self.rng.integers(SHIFT, size=2))
-        y = batch.y.to(memory_format=torch.channels_last)
-        with torch.autocast(device.type, torch.bfloat16):
-            made = precondition(self.learner.net, y, batch.sigma, batch.missing)
-            shown, truth = made[..., rows, columns], batch.original[..., rows, columns]
-            small, true_small = (functional.avg_pool2d(x, 4) for x in (shown, truth))
-            pixels, averages = (shown - truth).abs().mean(), (small - true_small).abs().mean()
-            likeness = lpips_loss(self.metric, shown, truth)
-            texture = self._texture(shown, truth)
-        loss = recipe.pixels * pixels + recipe.averages * averages
+        shown, truth = made[..., rows, columns], batch.original[..., rows, columns]
+        small, true_small = (functional.avg_pool2d(x, 4) for x in (shown, truth))
+        error, averages = log_error(shown, truth, batch.sigma), (small - true_small).abs().mean()
+        likeness = lpips_loss(self.metric, shown, truth)
+        texture = self._texture(shown, truth)
+        loss = recipe.error * error + recipe.averages * averages
         loss = loss + recipe.likeness * (likeness + EASE).log().mean() + recipe.texture * (texture + EASE).log().mean()
-        self.learner.learn(loss, rate, self.step)
-        parts = {"pixels": pixels, "averages": averages, "likeness": likeness.mean(), "texture": texture.mean()}
-        return {name: part.item() for name, part in parts.items()}
+        parts = {"error": error, "averages": averages, "likeness": likeness.mean(), "texture": texture.mean()}
+        return loss, parts
 
     def _texture(self, shown: Tensor, truth: Tensor) -> Tensor:
         """Returns DISTS of some patches as they are, or, as often, of twice as many at half size."""
         share = int(self.rng.choice((2, 4)))
         some = [x[: -(-len(x) // share)] for x in (shown, truth)]
         return dists_loss(self.texture_metric, *(functional.avg_pool2d(x, 2) if share == 2 else x for x in some))
-
-    def weights(self) -> dict[str, Tensor]:  # noqa: D102 (inherited)
-        averaged = self.learner.averaged().state_dict()
-        return {name: tensor.half() for name, tensor in averaged.items() if name.startswith(TRAINED)}
-
-
-def first_network(init: Path | None) -> UNet:
-    """Returns the network to train.
-
-    Arguments:
-        init: Weights of a sharp prior to go on from; without, the network is that of the prior.
-
-    Raises:
-        WeightsError: The file is missing, no safetensors, or of another network.
-    """
-    return sharp_network(read_tensors(init)[0] if init else {})
-
-
-def measured(net: UNet, pairs: Pairs, metric: Lpips, texture_metric: Dists) -> dict[str, float]:
-    """Measures what the network makes of the middle state of every pair.
-
-    Returns:
-        Mean PSNR in dB, LPIPS and DISTS.
-    """
-    prior, rows = SmallPrior(net, 0), []
-    for pair in pairs.pairs:
-        middle = len(pair.states) // 2
-        y = torch.from_numpy(pair.states[middle])[None].float()
-        level = Level(len(pair.original) // y.shape[2], float(pair.sigma[middle]))
-        shown = to_picture(picture(prior, y, level)[0])
-        rows.append([measure(shown, pair.original) for measure in (psnr, metric, texture_metric)])
-    return dict(zip(("psnr", "lpips", "dists"), np.mean(rows, axis=0).round(4).tolist(), strict=True))
