@@ -122,6 +122,11 @@ def log_error(made: Tensor, truth: Tensor, sigma: Tensor) -> Tensor:
 def measured(net: UNet, pairs: Pairs, metrics: Mapping[str, Callable[[RgbImage, RgbImage], float]]) -> dict[str, float]:
     """Measures what the network makes of the middle state of every pair.
 
+    Arguments:
+        net: The network, on the CPU.
+        pairs: Whole crops are shown.
+        metrics: Further metrics of what is shown and the original, by name.
+
     Returns:
         Mean PSNR in dB, and means of the other metrics by their names.
     """
