@@ -103,7 +103,7 @@ def test_bytes_cost_next_to_nothing_where_both_ends_use_them(codec):
     photo = np.ascontiguousarray(load("coffee")[100:196, 200:296])
     exact, quick = (codec.with_parameters(precision=precision) for precision in ("float32", "int8"))
     expected, got = (psnr(coder.decode(coder.encode(photo)).picture, photo) for coder in (exact, quick))
-    assert got > expected - 0.3
+    assert got > expected - 0.45
     assert psnr(exact.decode(quick.encode(photo)).picture, photo) > expected - 1.0
 
 
