@@ -16,12 +16,13 @@ from typer.testing import CliRunner
 
 from conftest import photograph
 from flipproof.errors import ImageError, SpecError, WeightsError
-from flipproof.prior.small import SmallPrior
+from flipproof.prior.small import SmallPrior, precondition
 from flipproof.prior.unet import UNet
 from flipproof.train import small as program
 from flipproof.train.checkpoint import write_tensors
 from flipproof.train.cli import _network, app
 from flipproof.train.data import PhotoSet
+from flipproof.train.error import log_error
 from flipproof.train.loop import CHECKPOINT, train
 from flipproof.train.pyramid import Pyramid
 from flipproof.train.small import PoolPlan, Recipe, SmallTrainer
@@ -122,17 +123,26 @@ def test_training_learns(photos, clock):  # noqa: F811
     for bfloat16 in (False, True):
         pace = replace(RECIPE.pace, seconds=60, learning_rate=5e-3)
         trainer = fresh(photos, replace(RECIPE, pace=pace, bfloat16=bfloat16))
-        losses = [trainer.advance()["loss"] for _ in range(60)]
-        assert np.mean(losses[-20:]) < 0.9 * np.mean(losses[:20])
+        first = trainer.learner.averaged()
+        for _ in range(60):
+            trainer.advance()
+        chains = fresh(photos, seed=1).pools[0].chains
+        before, after = (
+            log_error(precondition(net, chains.y, chains.sigma, chains.refine), chains.x, chains.sigma).item()
+            for net in (first, trainer.learner.averaged())
+        )
+        assert after < before - 0.2
 
 
-def test_the_loss_counts_every_level_alike(photos):
-    """An untrained network that answers nothing loses about the same at low and high noise."""
-    trainer = fresh(photos, replace(RECIPE, law=replace(program.LAW, refine_share=0.0)))
-    chains = trainer.pools[0].chains
-    s2, d2 = chains.sigma**2, 0.25
-    mean = chains.x + (s2 * d2 / (s2 + d2)).sqrt()[:, None, None, None]
-    assert program._loss(mean, chains).item() == pytest.approx(1)
+def test_the_error_is_what_psnr_counts():
+    """Ten times the error costs as much in a rough patch as in a smooth one; the noise sets where that ends."""
+    zeros, sigma = torch.zeros(2, 3, 16, 16), torch.tensor([0.1, 0.1])
+
+    def loss(first, second):
+        return log_error(zeros + torch.tensor([first, second])[:, None, None, None], zeros, sigma).item()
+
+    assert loss(10, 1) == pytest.approx(loss(1, 10)) == pytest.approx(np.log(10), abs=1e-3)
+    assert loss(0, 0) == pytest.approx(np.log(0.05 * 0.1**2))
 
 
 def test_a_step_moves_the_chains_of_one_pool(photos):

@@ -28,12 +28,10 @@ from flipproof.train.loop import Trainer
 from flipproof.train.pace import Pace
 from flipproof.train.pairs import Batch, Pairs
 
-__all__ = ["TRAINED", "LastRecipe", "LastTrainer", "first_network", "log_error", "measured"]
+__all__ = ["TRAINED", "LastRecipe", "LastTrainer", "first_network", "measured"]
 
 TRAINED = ("up", "dec", "head")
 """Parts of the network that are trained."""
-EASE = 0.05
-"""Of the variance of the noise, what is added to a squared error: about as much as it is for a whole picture."""
 
 
 @dataclass(frozen=True)
@@ -102,21 +100,6 @@ def first_network(init: Path | None) -> UNet:
         WeightsError: The file is missing, no safetensors, or of another network.
     """
     return last_network(read_tensors(init)[0] if init else {})
-
-
-def log_error(made: Tensor, truth: Tensor, sigma: Tensor) -> Tensor:
-    r"""Returns :math:`\ln(|g - x|^2 + 0.05 \sigma^2)` with the mean over each patch, averaged over patches.
-
-    The logarithm keeps rough pictures from counting more than smooth ones, as PSNR does, and the term after the error
-    keeps the smoothest patches from counting most.
-
-    Arguments:
-        made: Patches g (B, 3, H, W).
-        truth: Of the photographs, x.
-        sigma: Noise of the states that they were made of (B,).
-    """
-    error = (made.float() - truth).square().mean(dim=(1, 2, 3))
-    return (error + EASE * sigma**2).log().mean()
 
 
 def measured(net: UNet, pairs: Pairs, metrics: Mapping[str, Callable[[RgbImage, RgbImage], float]]) -> dict[str, float]:

@@ -6,7 +6,7 @@ towards photographs :math:`x` is
 
 .. math:: \ln(|D(y, \sigma) - x|^2 + 0.05 \sigma^2)
 
-as in :func:`flipproof.train.last.log_error`.
+as in :func:`flipproof.train.error.log_error`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from flipproof.train.last import LastTrainer, log_error
+from flipproof.train.error import log_error
+from flipproof.train.last import LastTrainer
 from flipproof.train.pace import Pace
 from flipproof.train.pairs import Batch
 

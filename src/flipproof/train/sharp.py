@@ -20,7 +20,8 @@ from torch.nn import functional
 from flipproof.metric.dists import Dists
 from flipproof.metric.lpips import Lpips
 from flipproof.prior.unet import UNet
-from flipproof.train.last import LastRecipe, LastTrainer, log_error
+from flipproof.train.error import log_error
+from flipproof.train.last import LastRecipe, LastTrainer
 from flipproof.train.likeness import dists_loss, lpips_loss
 from flipproof.train.pace import Pace
 from flipproof.train.pairs import Batch, Pairs

@@ -1,12 +1,8 @@
 r"""The training program of the prior ``small``.
 
-Minimises the squared error of the preconditioned denoiser, weighted so that every noise level counts alike,
-
-.. math:: \mathbb{E}\, \frac{s^2 + \sigma_d^2}{(s\, \sigma_d)^2}\, \lVert D - x \rVert^2, \qquad \sigma_d = 0.5,
-
-with :math:`s` of :func:`flipproof.prior.small.effective_sigma`, over states of chains under way
-(:mod:`flipproof.train.chains`). Each step takes all chains of one pool, drawn at random, and moves them on with the
-answers of the network in training.
+Minimises :func:`flipproof.train.error.log_error`, the logarithm of the squared error, over states of chains under way
+(:mod:`flipproof.train.chains`): every noise level and every picture counts alike, as in PSNR. Each step takes all
+chains of one pool, drawn at random, and moves them on with the answers of the network in training.
 """
 
 from __future__ import annotations
@@ -18,11 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flipproof.prior.small import SIGMA_DATA, effective_sigma, precondition
+from flipproof.prior.small import precondition
 from flipproof.prior.unet import UNet
-from flipproof.train.chains import ChainLaw, Chains, Pool
+from flipproof.train.chains import ChainLaw, Pool
 from flipproof.train.checkpoint import prefixed, under
 from flipproof.train.data import PhotoSet
+from flipproof.train.error import log_error
 from flipproof.train.learner import Learner
 from flipproof.train.loop import Trainer
 from flipproof.train.pace import Pace
@@ -124,7 +121,7 @@ class SmallTrainer(Trainer):
         y = chains.y.to(memory_format=torch.channels_last)
         with torch.autocast(y.device.type, torch.bfloat16, enabled=self.recipe.bfloat16):
             mean = precondition(self.learner.net, y, chains.sigma, chains.refine)
-        loss = _loss(mean, chains)
+        loss = log_error(mean, chains.x, chains.sigma)
         self.learner.learn(loss, rate, self.step)
         pool.move(mean.detach(), self.rng)
         return {"loss": loss.item()}
@@ -140,9 +137,3 @@ class SmallTrainer(Trainer):
     def recall(self, memory: dict[str, Tensor]) -> None:  # noqa: D102 (inherited)
         for index, pool in enumerate(self.pools):
             pool.chains.restore(under(memory, str(index)))
-
-
-def _loss(mean: Tensor, chains: Chains) -> Tensor:
-    s = effective_sigma(chains.sigma, chains.refine)
-    weight = (s**2 + SIGMA_DATA**2) / (s * SIGMA_DATA) ** 2
-    return (weight * (mean - chains.x).square().mean(dim=(1, 2, 3))).mean()
