@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -85,3 +88,9 @@ def test_a_file_decodes_alike_with_and_without_vector_units(tmp_path):
         )
         quality.append(psnr(np.load(tmp_path / f"{capability}.npy"), photo))
     assert abs(quality[0] - quality[1]) < 0.1
+
+
+def test_loading_does_not_import_what_compilers_need():
+    code = "import sys; from flipproof.prior.small import SmallPrior; SmallPrior.load(); print('sympy' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"

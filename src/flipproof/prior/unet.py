@@ -67,7 +67,8 @@ class UNet(nn.Module):
         super().__init__()
         scales = range(len(widths) - 1)
         self.multiple = 2 ** len(widths)
-        self.freqs = nn.Buffer(linspace(0.25, 4, frequencies))
+        # on the meta device linspace has PyTorch import SymPy, which takes a quarter of a second
+        self.freqs = nn.Buffer(linspace(0.25, 4, frequencies, device="cpu"))
         self.embed = nn.Sequential(
             nn.Linear(2 * frequencies + 2, embedding), nn.SiLU(), nn.Linear(embedding, embedding), nn.SiLU()
         )
