@@ -14,8 +14,8 @@ from flipproof import reconstruction, registry
 from flipproof.codec.tracks import TracksCodec
 from flipproof.errors import SpecError
 from flipproof.metric.psnr import psnr
-from flipproof.prior.last import load_last
 from flipproof.prior.load import PRECISIONS, concrete_precision, load_prior, native_bfloat16, native_bytes
+from flipproof.prior.sharp import load_sharp
 from flipproof.prior.shipped import SHIPPED
 from flipproof.prior.small import SmallPrior
 from flipproof.schedule import Level
@@ -71,16 +71,15 @@ def test_a_prior_in_memory_keeps_its_type(precision):
     assert TracksCodec(prior=SmallPrior.load(precision=precision)).denoiser.precision == precision
 
 
-@pytest.mark.parametrize("kind", ["mse", "sharp"])
-def test_last_priors_follow_the_prior(automatic, kind, monkeypatch):
+def test_the_sharp_prior_follows_the_prior(automatic, monkeypatch):
     asked = []
 
-    def load(weights, device, precision):
+    def load(device, precision, share):
         asked.append((device, precision))
-        return load_last(weights, device, precision)
+        return load_sharp(device, precision, share)
 
-    monkeypatch.setattr(reconstruction, "load_last", load)
-    picture = reconstruction.RECONSTRUCTIONS[kind](SMALL[0].denoiser, torch.zeros(1, 3, 16, 16), Level(1, 0.5), 1)
+    monkeypatch.setattr(reconstruction, "load_sharp", load)
+    picture = reconstruction.sharp(SMALL[0].denoiser, torch.zeros(1, 3, 16, 16), Level(1, 0.5))
     assert asked == [("cpu", automatic)]
     assert picture.dtype == torch.float32
 
@@ -104,7 +103,7 @@ def test_bytes_cost_next_to_nothing_where_both_ends_use_them(codec):
     exact, quick = (codec.with_parameters(precision=precision) for precision in ("float32", "int8"))
     expected, got = (psnr(coder.decode(coder.encode(photo)).picture, photo) for coder in (exact, quick))
     assert got > expected - 0.45
-    assert psnr(exact.decode(quick.encode(photo)).picture, photo) > expected - 1.0
+    assert psnr(exact.decode(quick.encode(photo)).picture, photo) > expected - 1.6
 
 
 def test_bytes_are_refused_where_nothing_multiplies_them(monkeypatch):

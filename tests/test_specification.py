@@ -26,7 +26,6 @@ from flipproof.prior.base import PIXELS
 from flipproof.protection import plan as protection
 from flipproof.protection.bch import BCH
 from flipproof.protection.plan import UNPROTECTED
-from flipproof.reconstruction import RECONSTRUCTIONS, own_mean
 from reference.blockcode import BlockCode
 from reference.blocks import LADDER
 from reference.codebook import quantiles
@@ -51,12 +50,6 @@ FRESH = [
     "robust-diffc[bpp=20,steps=9,codebook=gaussian,seed_bits=8,grid=1,protect=uep[ber=0.03]]",
     "diffc[bpp=12,steps=6,seed_bits=5,grid=1]",
 ]
-
-
-@pytest.fixture(autouse=True)
-def _the_end_as_specified(monkeypatch):
-    """A decoder may end otherwise than the page says; the package's does with the shipped prior."""
-    monkeypatch.setitem(RECONSTRUCTIONS, "mse", own_mean)
 
 
 def name_of(path: Path) -> str:

@@ -14,7 +14,6 @@ from flipproof.codec.target import to_picture
 from flipproof.codec.tracks import TracksCodec
 from flipproof.errors import ImageError, WeightsError
 from flipproof.metric.psnr import psnr
-from flipproof.prior.last import MEAN, load_last
 from flipproof.reconstruction import picture
 from flipproof.schedule import Level
 from flipproof.seeds import generator
@@ -55,7 +54,7 @@ def test_pairs_are_made_once(photos, tmp_path):
 
 
 def test_the_states_of_pairs_are_those_that_decoders_meet(photos, tmp_path):
-    """What the mean prior makes of them are the pictures that the files decode to."""
+    """What the prior makes of them are the pictures that the files decode to."""
     recipe = replace(PAIRS, crops=1, damaged=0)
     make_pairs(recipe, photos, CODEC, tmp_path, lambda index: None)
     (pair,) = Pairs.load(tmp_path).pairs
@@ -64,7 +63,7 @@ def test_the_states_of_pairs_are_those_that_decoders_meet(photos, tmp_path):
     for rate, state, sigma in zip(recipe.rates_of(rng), pair.states, pair.sigma, strict=True):
         shown = CODEC.with_rate(float(rate)).decode(CODEC.with_rate(float(rate)).encode(pair.original)).picture
         level = Level(64 // state.shape[1], float(sigma))
-        again = to_picture(picture(load_last(MEAN), torch.tensor(state)[None].float(), level)[0])
+        again = to_picture(picture(CODEC.denoiser, torch.tensor(state)[None].float(), level)[0])
         assert psnr(again, shown) > 45
 
 

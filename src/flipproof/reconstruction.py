@@ -3,8 +3,8 @@ r"""What a decoder makes of the end of a chain, where the file has no more bits.
 The chain ends at :math:`y = x + \sigma n` on some grid. Its posterior mean has the least squared error, and is blurred
 where the file leaves room for more than one picture. A crisper one comes from going on for a while as in sampling, by
 deterministic steps without bits (DDIM, https://arxiv.org/abs/2010.02502), before the mean is taken. For pixels the last
-answer can be that of a network trained for it (:mod:`flipproof.prior.last`): for the shipped prior, one nearer the
-mean; for any prior, one that looks like a photograph. Of latents a prior invents detail by itself.
+answer can be that of a network trained to answer with what looks like a photograph (:mod:`flipproof.prior.sharp`). Of
+latents a prior invents detail by itself.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from typing import TypeAlias
 from torch import Tensor
 
 from flipproof.prior.base import Prior
-from flipproof.prior.last import BASE, MEAN, SHARP, load_last
+from flipproof.prior.sharp import load_sharp
 from flipproof.prior.views import viewed
 from flipproof.schedule import Level
 
-__all__ = ["RECONSTRUCTIONS", "Reconstruction", "crisp", "own_mean", "posterior_mean", "sharp"]
+__all__ = ["RECONSTRUCTIONS", "Reconstruction", "crisp", "posterior_mean", "sharp"]
 
 Reconstruction: TypeAlias = Callable[[Prior, Tensor, Level, int], Tensor]
 """Maps a prior, the end of chains (B, C, h, w), its level and a number of views, over which the prior's answers are
@@ -33,26 +33,15 @@ CRISP_SHARE = 0.36
 """Noise of pixels at which the posterior mean is taken, over that at the end of the chain."""
 LEAST_PIXELS = 0.035
 """Noise under which no step begins: the shipped priors have seen no less."""
-MOST_AT_END = 0.8
-"""Noise up to which the mean prior has seen ends of chains."""
+SHARP_SHARE = 0.8
+"""How far the weights of the last answer are from those of the prior to those of the sharp prior where a chain reached
+the finest grid: with all of the way smooth pictures get rough."""
 LEAST_LATENTS = 0.03
 """Noise of latents at which the posterior mean is taken, over the deviation of a sample."""
 
 
 def posterior_mean(prior: Prior, y: Tensor, level: Level, views: int = 1) -> Tensor:
-    """Returns the picture of least expected squared error; the prior invents the grids that were never reached.
-
-    Raises:
-        WeightsError: The weights of the mean prior are missing or altered.
-    """
-    y, level = approached(viewed(prior, views), y, level)
-    knows = prior.fingerprint == BASE.fingerprint and level.sigma <= MOST_AT_END
-    last = load_last(MEAN, str(y.device), prior.precision) if knows else prior
-    return picture(viewed(last, views), y, level)
-
-
-def own_mean(prior: Prior, y: Tensor, level: Level, views: int = 1) -> Tensor:
-    """Returns the posterior mean as the prior itself has it, which expects white noise."""
+    """Returns the picture of least expected squared error; the prior invents the grids that were never reached."""
     prior = viewed(prior, views)
     return picture(prior, *approached(prior, y, level))
 
@@ -78,7 +67,7 @@ def crisp(prior: Prior, y: Tensor, level: Level, views: int = 1) -> Tensor:
         target = max(end, CRISP_RATIO * sigma)
         mean = prior.denoise(y, sigma)
         y, sigma = mean + target / sigma * (y - mean), target
-    return own_mean(prior, y, Level(level.grid, sigma))
+    return posterior_mean(prior, y, Level(level.grid, sigma))
 
 
 def sharp(prior: Prior, y: Tensor, level: Level, views: int = 1) -> Tensor:
@@ -91,8 +80,9 @@ def sharp(prior: Prior, y: Tensor, level: Level, views: int = 1) -> Tensor:
     """
     if prior.space.factor > 1:
         return crisp(prior, y, level, views)
-    last = load_last(SHARP, str(y.device), prior.precision)
-    return picture(last, *approached(viewed(prior, views), y, level))
+    y, level = approached(viewed(prior, views), y, level)
+    last = load_sharp(str(y.device), prior.precision, SHARP_SHARE if level.grid == 1 else 1.0)
+    return picture(last, y, level)
 
 
 def _end(prior: Prior, sigma: float) -> float:

@@ -32,7 +32,6 @@ from flipproof.errors import HeaderError, RateError, SpecError
 from flipproof.image import ImageLike, to_rgb
 from flipproof.prior.base import LATENTS, Space
 from flipproof.protocol.base import SelectionProtocol
-from flipproof.reconstruction import Reconstruction, own_mean
 from flipproof.schedule import TimestepSchedule
 from flipproof.selection.base import Steering
 
@@ -123,11 +122,6 @@ class UniformCodec(ChainCodec):
         if self.reconstruction == "mse":
             return max(index for index, step in enumerate(script.steps) if step.bits) + 1
         return len(script.steps)
-
-    @property
-    def shown_as(self) -> Reconstruction:
-        """What makes pictures of the ends of chains: as published the prior itself, if nothing else is asked for."""
-        return super().shown_as if self.reconstruction else own_mean
 
     @torch.inference_mode()
     def encode(self, image: ImageLike, priority: Priority | None = None) -> bytes:  # noqa: D102 (inherited)

@@ -53,8 +53,9 @@ class ShippedWeights:
 _SMALL_1 = ShippedWeights("small-1.safetensors", "e044a3d5ea0b3a749105c39970b4dc261b02366ed39aa015cf5600615f0e3836")
 _SMALL_2 = ShippedWeights("small-2.safetensors", "009ff8ee6b137ca5d8c9f3e9773c2aeca9de2a1ebe206cb62ae00c2666a2fa9d")
 _SMALL_3 = ShippedWeights("small-3.safetensors", "832d516140309ac397db99bcc52616983ae02837db552780723642a1f03524d5")
+_SMALL_4 = ShippedWeights("small-4.safetensors", "638ff0b38458215d642ab7481dd8e62f9f45915748002f5c8be66abdb117de25")
 
-SHIPPED = {"small": _SMALL_3, "small-3": _SMALL_3, "small-2": _SMALL_2, "small-1": _SMALL_1}
+SHIPPED = {"small": _SMALL_4, "small-4": _SMALL_4, "small-3": _SMALL_3, "small-2": _SMALL_2, "small-1": _SMALL_1}
 """All of them; ``small`` is the newest."""
 
 

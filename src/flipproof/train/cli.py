@@ -9,29 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from flipproof.train.options import (
-    Batch,
-    Data,
-    Device,
-    Every,
-    FirstWeights,
-    HeldPairs,
-    LearningRate,
-    Minutes,
-    Out,
-    PairsFolder,
-    Patch,
-    Resume,
-    Seed,
-    Threads,
-)
+from flipproof.train.options import Data, Device, Every, LearningRate, Minutes, Out, Resume, Seed, Threads
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from flipproof.image import RgbImage
     from flipproof.prior.unet import UNet
-    from flipproof.train.last import LastTrainer
 
 app = typer.Typer(help="Train a prior or a learned codec.", no_args_is_help=True)
 console = Console(stderr=True)
@@ -130,7 +111,7 @@ def pairs(
     seed: Seed = 0,
     threads: Threads = 1,
 ) -> None:
-    """Make pairs of photographs and ends of chains for mean and sharp; those that are there stay."""
+    """Make pairs of photographs and ends of chains for sharp; those that are there stay."""
     from flipproof import registry
     from flipproof.codec.rcc import ChainCodec
     from flipproof.errors import SpecError
@@ -145,43 +126,17 @@ def pairs(
 
 
 @app.command()
-def mean(
-    pairs: PairsFolder,
-    out: Out = Path("runs/mean"),
-    init: FirstWeights = None,
-    resume: Resume = False,
-    check: HeldPairs = None,
-    minutes: Minutes = 60,
-    batch: Batch = 8,
-    patch: Patch = 128,
-    learning_rate: LearningRate = 2e-4,
-    seed: Seed = 0,
-    every: Every = 180,
-    threads: Threads = 1,
-    device: Device = "cpu",
-) -> None:
-    """Train the prior of the reconstruction mse on the ends of chains."""
-    from flipproof.train.last import LastRecipe, first_network
-    from flipproof.train.mean import PACE, MeanTrainer
-    from flipproof.train.pairs import Pairs
-
-    _ready(device, threads, seed)
-    pace = replace(PACE, seconds=60 * minutes, learning_rate=learning_rate)
-    recipe = LastRecipe(pace, batch, _checked(patch), seed=seed)
-    trainer = MeanTrainer(recipe, first_network(init), Pairs.load(pairs), device)
-    _train_last(trainer, out, resume, check, {}, every)
-
-
-@app.command()
 def sharp(
-    pairs: PairsFolder,
+    pairs: Annotated[Path, typer.Option("--pairs", help="Folder that train pairs filled.")],
     out: Out = Path("runs/sharp"),
-    init: FirstWeights = None,
+    init: Annotated[
+        Path | None, typer.Option(help="Weights of a sharp prior to go on from; without, those of the prior.")
+    ] = None,
     resume: Resume = False,
-    check: HeldPairs = None,
+    check: Annotated[Path | None, typer.Option(help="Folder of pairs to check on.")] = None,
     minutes: Minutes = 60,
-    batch: Batch = 8,
-    patch: Patch = 128,
+    batch: Annotated[int, typer.Option(min=1, help="Patches per step.")] = 8,
+    patch: Annotated[int, typer.Option(min=96, max=256, help="Side of a patch, a multiple of 16.")] = 128,
     learning_rate: LearningRate = 5e-4,
     seed: Seed = 0,
     every: Every = 180,
@@ -189,47 +144,27 @@ def sharp(
     device: Device = "cpu",
 ) -> None:
     """Train the prior of the reconstruction sharp on the ends of chains."""
+    from flipproof.errors import SpecError
     from flipproof.metric.dists import Dists
     from flipproof.metric.lpips import Lpips
-    from flipproof.train.last import first_network
+    from flipproof.train.loop import CHECKPOINT, train
     from flipproof.train.pairs import Pairs
-    from flipproof.train.sharp import PACE, Recipe, SharpTrainer
-
-    _ready(device, threads, seed)
-    pace = replace(PACE, seconds=60 * minutes, learning_rate=learning_rate)
-    recipe = Recipe(pace, batch, _checked(patch), seed=seed)
-    metrics = Lpips.load("alex", device), Dists.load(device)
-    trainer = SharpTrainer(recipe, first_network(init), Pairs.load(pairs), *metrics, device)
-    _train_last(trainer, out, resume, check, {"lpips": Lpips.load("alex"), "dists": Dists.load()}, every)
-
-
-def _checked(patch: int) -> int:
-    """Returns the side of a patch, if it is one."""
-    from flipproof.errors import SpecError
+    from flipproof.train.sharp import PACE, Recipe, SharpTrainer, first_network, measured
 
     if patch % 16:
         raise SpecError(f"expected a patch whose side is a multiple of 16, got {patch}")
-    return patch
-
-
-def _train_last(
-    trainer: LastTrainer,
-    out: Path,
-    resume: bool,
-    check: Path | None,
-    metrics: Mapping[str, Callable[[RgbImage, RgbImage], float]],
-    every: float,
-) -> None:
-    """Trains a last prior, measured on pairs of its own."""
-    from flipproof.train.last import measured
-    from flipproof.train.loop import CHECKPOINT, train
-    from flipproof.train.pairs import Pairs
-
+    _ready(device, threads, seed)
+    pace = replace(PACE, seconds=60 * minutes, learning_rate=learning_rate)
+    metrics = Lpips.load("alex", device), Dists.load(device)
+    trainer = SharpTrainer(
+        Recipe(pace, batch, patch, seed=seed), first_network(init), Pairs.load(pairs), *metrics, device
+    )
     if resume:
         trainer.restore(out / CHECKPOINT)
+    console.print(f"{len(trainer.pairs.pairs)} crops, {trainer.seconds:.0f} of {60 * minutes:.0f} seconds")
     held = Pairs.load(check) if check else None
-    console.print(f"{len(trainer.pairs.pairs)} crops, {trainer.seconds:.0f} of {trainer.pace.seconds:.0f} seconds")
-    score = (lambda: measured(trainer.learner.averaged(), held, metrics)) if held else dict
+    measures = {"lpips": Lpips.load("alex"), "dists": Dists.load()}
+    score = (lambda: measured(trainer.learner.averaged(), held, measures)) if held else dict
     train(trainer, out, _report, score, every)
 
 

@@ -8,17 +8,12 @@ from typing import Annotated, TypeAlias
 import typer
 
 __all__ = [
-    "Batch",
     "Data",
     "Device",
     "Every",
-    "FirstWeights",
-    "HeldPairs",
     "LearningRate",
     "Minutes",
     "Out",
-    "PairsFolder",
-    "Patch",
     "Resume",
     "Seed",
     "Threads",
@@ -33,10 +28,3 @@ Seed: TypeAlias = Annotated[int, typer.Option(min=0)]
 Every: TypeAlias = Annotated[float, typer.Option(min=0, help="Seconds between checkpoints.")]
 Threads: TypeAlias = Annotated[int, typer.Option(min=1, help="CPU threads.")]
 Device: TypeAlias = Annotated[str, typer.Option(help="cpu or cuda.")]
-PairsFolder: TypeAlias = Annotated[Path, typer.Option("--pairs", help="Folder that train pairs filled.")]
-HeldPairs: TypeAlias = Annotated[Path | None, typer.Option(help="Folder of pairs to check on.")]
-FirstWeights: TypeAlias = Annotated[
-    Path | None, typer.Option(help="Weights of a last prior to go on from; without, those of the prior.")
-]
-Batch: TypeAlias = Annotated[int, typer.Option(min=1, help="Patches per step.")]
-Patch: TypeAlias = Annotated[int, typer.Option(min=96, max=256, help="Side of a patch, a multiple of 16.")]

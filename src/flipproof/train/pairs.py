@@ -1,4 +1,4 @@
-"""Photographs and where chains towards them end: what last priors learn from.
+"""Photographs and where chains towards them end: what the sharp prior learns from.
 
 A crop is encoded at several rates, and some of the files meet flipped bits. Kept are the crop and the last states of
 the chains, one evaluation from a picture. Every crop is a file of its own and draws from its own seed, so that making

@@ -1,4 +1,4 @@
-"""The training programs of the mean and the sharp prior."""
+"""The training program of the sharp prior."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from flipproof.metric.dists import Dists
 from flipproof.metric.lpips import Lpips
 from flipproof.metric.psnr import psnr
 from flipproof.metric.trunk import Layout, Stage
-from flipproof.prior.last import BASE, last_network
+from flipproof.prior.shipped import SHIPPED
 from flipproof.prior.unet import UNet
-from flipproof.train import mean, sharp
+from flipproof.train import sharp
 from flipproof.train.checkpoint import read_tensors, write_tensors
 from flipproof.train.cli import app
 from flipproof.train.data import PhotoSet
-from flipproof.train.last import TRAINED, LastRecipe, first_network, measured
 from flipproof.train.likeness import dists_loss, lpips_loss
 from flipproof.train.loop import CHECKPOINT, train
 from flipproof.train.pairs import Pair, Pairs
+from flipproof.train.sharp import TRAINED, first_network, measured
 from training import clock, pairs  # noqa: F401 (fixtures)
 
 SHORT = {"batch": 2, "patch": 80}
@@ -54,17 +54,9 @@ def network():
         return UNet((4, 6), (1, 1), (1,), embedding=8)
 
 
-def mean_trainer(pairs, seconds=4, **options):  # noqa: F811
-    pace = replace(mean.PACE, seconds=seconds, warmup=2, **options.pop("pace", {}))
-    return mean.MeanTrainer(LastRecipe(pace, **SHORT, **options), network(), pairs)
-
-
-def sharp_trainer(pairs, seconds=4, **options):  # noqa: F811
+def fresh(pairs, seconds=4, **options):  # noqa: F811
     pace = replace(sharp.PACE, seconds=seconds, warmup=2, **options.pop("pace", {}))
     return sharp.SharpTrainer(sharp.Recipe(pace, **SHORT, **options), network(), pairs, LPIPS, DISTS)
-
-
-TRAINERS = pytest.mark.parametrize("fresh", [mean_trainer, sharp_trainer])
 
 
 def test_the_loss_is_lpips_of_both_scales(photo):
@@ -94,7 +86,7 @@ def test_gradients_of_the_loss_are_finite_where_there_are_no_features():
 
 
 def test_the_first_network_is_that_of_the_prior(tmp_path):
-    prior = UNet.from_bytes(BASE.read()).state_dict()
+    prior = UNet.from_bytes(SHIPPED["small"].read()).state_dict()
     first = first_network(None).state_dict()
     assert all(torch.equal(tensor, prior[name]) for name, tensor in first.items())
     write_tensors(tmp_path / "sharp.safetensors", {"head.bias": torch.ones(12)})
@@ -108,8 +100,7 @@ def test_weights_of_another_network_are_refused(tmp_path):
         first_network(tmp_path / "sharp.safetensors")
 
 
-@TRAINERS
-def test_the_way_down_stays(fresh, pairs, clock):  # noqa: F811
+def test_the_way_down_stays(pairs, clock):  # noqa: F811
     trainer, first = fresh(pairs), network().state_dict()
     trainer.advance()
     for averaged in (trainer.learner.net, trainer.learner.averaged()):
@@ -117,8 +108,7 @@ def test_the_way_down_stays(fresh, pairs, clock):  # noqa: F811
         assert {name.partition(".")[0] for name in changed} == set(TRAINED)
 
 
-@TRAINERS
-def test_a_resumed_run_repeats_an_uninterrupted_one(fresh, pairs, clock, tmp_path):  # noqa: F811
+def test_a_resumed_run_repeats_an_uninterrupted_one(pairs, clock, tmp_path):  # noqa: F811
     whole, first, second = fresh(pairs), fresh(pairs), fresh(pairs, seed=7)
     rows = [whole.advance() for _ in range(4)]
     before = [first.advance() for _ in range(2)]
@@ -129,19 +119,16 @@ def test_a_resumed_run_repeats_an_uninterrupted_one(fresh, pairs, clock, tmp_pat
         assert again == pytest.approx(row, rel=1e-2, abs=1e-4)
 
 
-@pytest.mark.parametrize(("fresh", "goal"), [(mean_trainer, "psnr"), (sharp_trainer, "lpips")])
-def test_training_learns(fresh, goal, pairs, clock):  # noqa: F811
+def test_training_learns(pairs, clock):  # noqa: F811
     trainer = fresh(pairs, seconds=40, pace={"learning_rate": 5e-3})
     before = measured(trainer.learner.averaged(), pairs, METRICS)
     for _ in range(40):
         trainer.advance()
     after = measured(trainer.learner.averaged(), pairs, METRICS)
-    better = {"psnr": after["psnr"] - before["psnr"] > 0.5, "lpips": after["lpips"] < 0.9 * before["lpips"]}
-    assert better[goal], (before, after)
+    assert after["lpips"] < 0.9 * before["lpips"]
 
 
-@TRAINERS
-def test_training_writes_weights_that_load(fresh, pairs, clock, tmp_path):  # noqa: F811
+def test_training_writes_weights_that_load(pairs, clock, tmp_path):  # noqa: F811
     rows, trainer = [], fresh(pairs)
     train(trainer, tmp_path, rows.append, lambda: measured(trainer.learner.averaged(), pairs, METRICS), every=3)
     assert [row["step"] for row in rows] == [3, 4]
@@ -155,21 +142,20 @@ def test_training_writes_weights_that_load(fresh, pairs, clock, tmp_path):  # no
 def test_the_check_measures_what_the_network_makes(pairs):  # noqa: F811
     """Of averages without noise: between what repeating them gives and the original."""
     some = Pairs(tuple(Pair(pair.original, pair.states[1:], pair.sigma[1:] / 10) for pair in pairs.pairs))
-    score = measured(last_network({}), some, METRICS)
+    score = measured(first_network(None), some, METRICS)
     coarse = [pair.original[::2, ::2].repeat(2, axis=0).repeat(2, axis=1) for pair in some.pairs]
     assert np.mean([psnr(a, pair.original) for a, pair in zip(coarse, some.pairs, strict=True)]) < score["psnr"] < 60
     assert score["lpips"] > 0
     assert score["dists"] > 0
 
 
-@pytest.mark.parametrize(("command", "measures"), [("mean", {"psnr"}), ("sharp", {"psnr", "lpips", "dists"})])
-def test_the_commands_make_pairs_train_and_resume(command, measures, clock, tmp_path, monkeypatch):  # noqa: F811
+def test_the_commands_make_pairs_train_and_resume(clock, tmp_path, monkeypatch):  # noqa: F811
     monkeypatch.setattr(PhotoSet, "load", lambda _: PhotoSet(((photograph(256, 256),),)))
     monkeypatch.setattr(Lpips, "load", lambda *_: LPIPS)
     monkeypatch.setattr(Dists, "load", lambda *_: DISTS)
     folder = str(tmp_path / "pairs")
     make = ["pairs", "--data", "unused", "--out", folder, "--crops", "1"]
-    run = [command, "--pairs", folder, "--out", str(tmp_path), "--patch", "96", "--batch", "1", "--every", "0"]
+    run = ["sharp", "--pairs", folder, "--out", str(tmp_path), "--patch", "96", "--batch", "1", "--every", "0"]
     with torch.random.fork_rng():
         assert CliRunner().invoke(app, [*make, "--codec", "tracks[protect=none,precision=bfloat16]"]).exit_code == 0
         assert CliRunner().invoke(app, [*run, "--minutes", "0.01"]).exit_code == 0
@@ -178,5 +164,5 @@ def test_the_commands_make_pairs_train_and_resume(command, measures, clock, tmp_
             assert isinstance(CliRunner().invoke(app, bad).exception, SpecError)
     rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == [1, 2]
-    assert rows[1].keys() > measures
-    assert not (rows[0].keys() & measures)
+    assert rows[1].keys() > {"psnr", "lpips", "dists"}
+    assert not (rows[0].keys() & {"psnr", "lpips", "dists"})

@@ -1,4 +1,4 @@
-"""Last priors, and the reconstructions ``mse`` and ``sharp`` that use them."""
+"""The sharp prior, and the reconstruction ``sharp`` that uses it."""
 
 from __future__ import annotations
 
@@ -12,21 +12,18 @@ from safetensors.torch import load as load_tensors
 import flipproof
 from conftest import photograph
 from flipproof import reconstruction
-from flipproof.codec.target import to_picture
 from flipproof.codec.tracks import TracksCodec
 from flipproof.codec.trellis import TrellisCodec
 from flipproof.errors import SpecError, WeightsError
 from flipproof.metric.psnr import psnr
-from flipproof.prior.last import BASE, MEAN, SHARP, last_network, load_last
+from flipproof.prior import sharp as sharp_prior
 from flipproof.prior.load import native_bytes
+from flipproof.prior.sharp import BASE, SHARP, load_sharp, moved
 from flipproof.prior.small import SmallPrior
 from flipproof.prior.unet import UNet
-from flipproof.prior.views import viewed
 from flipproof.schedule import Level
 from flipproof.study.dataset.bundled import load
-from flipproof.train.last import TRAINED
-
-KINDS = pytest.mark.parametrize("weights", [MEAN, SHARP], ids=["mean", "sharp"])
+from flipproof.train.sharp import TRAINED
 
 
 @pytest.fixture(scope="module")
@@ -45,46 +42,52 @@ def detail(picture):
     return (np.diff(values, axis=0) ** 2).mean() + (np.diff(values, axis=1) ** 2).mean()
 
 
-@KINDS
-def test_the_package_has_the_way_up_alone(weights):
-    """All else is that of the prior, of which the package holds one copy."""
-    own, base = load_tensors(weights.read()), UNet.from_bytes(BASE.read()).state_dict()
+def test_the_package_has_the_way_up_alone():
+    """All else is that of a prior, of which the package holds one copy."""
+    own, base = load_tensors(SHARP.read()), UNet.from_bytes(BASE.read()).state_dict()
     assert {name.partition(".")[0] for name in own} == set(TRAINED)
     assert all(own[name].shape == tensor.shape for name, tensor in base.items() if name.startswith(TRAINED))
-    net = load_last(weights).net.state_dict()
-    assert all(torch.equal(net[name], tensor) for name, tensor in base.items() if not name.startswith(TRAINED))
-    assert all(torch.equal(net[name], tensor.float()) for name, tensor in own.items())
+    net, none = (load_sharp(share=share).net.state_dict() for share in (1.0, 0.0))
+    assert all(torch.equal(net[name], own[name].float() if name in own else base[name]) for name in base)
+    assert all(torch.equal(none[name], base[name]) for name in base)
+
+
+def test_weights_between_answer_in_between(coffee):
+    y = noisy(coffee, 0.4)
+    base, between, sharp = (load_sharp(share=share).denoise(y, 0.4) for share in (0.0, 0.5, 1.0))
+    assert (between - (base + sharp) / 2).square().mean() < 0.1 * (base - sharp).square().mean()
 
 
 def test_a_tensor_that_the_network_has_not_is_refused():
-    with pytest.raises(WeightsError, match="nose"):
-        last_network({"nose.bias": torch.zeros(3)})
+    base = {"head.bias": torch.zeros(12)}
+    for other in ({"nose.bias": torch.zeros(3)}, {"head.bias": torch.zeros(3)}):
+        with pytest.raises(WeightsError, match=r"expected a network with (nose|head)\.bias of shape \(3,\)"):
+            moved(base, other)
 
 
-@KINDS
 @pytest.mark.parametrize("precision", ["float16", "bfloat16", "int8"])
-def test_precisions_agree(coffee, weights, precision):
+def test_precisions_agree(coffee, precision):
     if precision == "int8" and not native_bytes():
         pytest.skip("no instructions for bytes")
     y = noisy(coffee, 0.4)
-    made = load_last(weights, precision=precision).denoise(y, 0.4)
+    made = load_sharp(precision=precision).denoise(y, 0.4)
     assert made.dtype == torch.float32
-    assert (made - load_last(weights).denoise(y, 0.4)).abs().mean() < 0.01
+    assert (made - load_sharp().denoise(y, 0.4)).abs().mean() < 0.01
     with pytest.raises(SpecError, match="expected precision"):
-        load_last(weights, precision="float8")
+        load_sharp(precision="float8")
 
 
-@KINDS
-def test_altered_weights_are_refused(weights):
+@pytest.mark.parametrize("part", ["SHARP", "BASE"])
+def test_altered_weights_are_refused(part, monkeypatch):
+    monkeypatch.setattr(sharp_prior, part, replace(getattr(sharp_prior, part), sha256="0" * 64))
     with pytest.raises(WeightsError, match="are altered"):
-        load_last(replace(weights, sha256="0" * 64))
+        load_sharp(share=0.123)
 
 
-@pytest.mark.parametrize("kind", ["mse", "sharp"])
 @pytest.mark.parametrize("level", [Level(1, 0.5), Level(2, 0.5), Level(8, 0.3)], ids=str)
-def test_the_prior_is_asked_for_the_grids_before_the_last_alone(level, kind, monkeypatch):
-    """The last evaluation is the last prior's, and the only one where the chain reached a grid of 1 or 2."""
-    asked = []
+def test_the_prior_is_asked_for_the_grids_before_the_last_alone(level, monkeypatch):
+    """The last evaluation is the sharp prior's, and the only one where the chain reached a grid of 1 or 2."""
+    asked, shares = [], []
 
     class Spy(SmallPrior):
         name = "spy"
@@ -96,10 +99,14 @@ def test_the_prior_is_asked_for_the_grids_before_the_last_alone(level, kind, mon
     class Last(Spy):
         name = "last"
 
-    monkeypatch.setattr(reconstruction, "load_last", lambda *_: Last(SmallPrior.load().net, 0))
-    side, spy = 64 // level.grid, Spy(SmallPrior.load().net, BASE.fingerprint)
-    shown = reconstruction.RECONSTRUCTIONS[kind](spy, torch.zeros(1, 3, side, side), level, 1)
-    assert shown.shape == (1, 3, 64, 64)
+    def load_spy(device, precision, share):
+        shares.append(share)
+        return Last(SmallPrior.load().net, 0)
+
+    monkeypatch.setattr(reconstruction, "load_sharp", load_spy)
+    side, spy = 64 // level.grid, Spy(SmallPrior.load().net, 0)
+    assert reconstruction.sharp(spy, torch.zeros(1, 3, side, side), level).shape == (1, 3, 64, 64)
+    assert shares == [0.8 if level.grid == 1 else 1.0]
     if level.grid == 1:
         assert asked == [("last", (64, 64), 0)]
     else:
@@ -107,37 +114,12 @@ def test_the_prior_is_asked_for_the_grids_before_the_last_alone(level, kind, mon
         assert asked[-1] == ("last", (32, 32), 1)
 
 
-def test_only_the_newest_prior_has_a_mean_prior(coffee):
-    """Of another one, or at more noise than chains end with, the mean is its own; views are those of the mean prior."""
-    y, level = noisy(coffee, 0.3), Level(1, 0.3)
-    for prior in (SmallPrior.load(name="small-2"), SmallPrior(SmallPrior.load().net, 0)):
-        assert torch.equal(reconstruction.posterior_mean(prior, y, level), prior.denoise(y, 0.3))
-    small, mean = SmallPrior.load(), load_last(MEAN)
-    for views in (1, 4):
-        expected = viewed(mean, views).denoise(y, 0.3)
-        assert torch.equal(reconstruction.posterior_mean(small, y, level, views), expected)
-        assert not torch.equal(expected, viewed(small, views).denoise(y, 0.3))
-    assert torch.equal(reconstruction.posterior_mean(small, y, Level(1, 0.9)), small.denoise(y, 0.9))
-
-
-@pytest.mark.parametrize("bpp", [0.15, 0.5, 1.5])
-def test_the_mean_prior_is_nearer_the_original(bpp):
-    """On ends of chains towards photographs, on average; without, the last answer is the prior's."""
-    codec, gains = TrellisCodec(bpp=bpp, protect="none"), []
-    for name, rows, columns in (("coffee", 100, 200), ("astronaut", 0, 160), ("chelsea", 50, 150)):
-        crop = np.ascontiguousarray(load(name)[rows : rows + 160, columns : columns + 160])
-        data = codec.encode(crop)
-        own = to_picture(reconstruction.own_mean(codec.denoiser, *codec.end(data))[0])
-        gains.append(psnr(codec.decode(data).picture, crop) - psnr(own, crop))
-    assert np.mean(gains) > 0.02
-
-
 @pytest.mark.parametrize(("sigma", "most"), [(0.1, 2), (0.4, 3), (0.7, 6)])
 def test_flat_areas_stay_flat(sigma, most):
     """No grid and no texture where there is nothing but the noise of a chain: within a few grey levels."""
     for level in (-0.8, 0.0, 0.7):
         flat = np.full((128, 128, 3), round(127.5 * (level + 1)), np.uint8)
-        middle = load_last(SHARP).denoise(noisy(flat, sigma), sigma)[:, :, 32:96, 32:96]
+        middle = load_sharp().denoise(noisy(flat, sigma), sigma)[:, :, 32:96, 32:96]
         assert 127.5 * middle.std(dim=(2, 3)).max() < most
 
 
