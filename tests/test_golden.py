@@ -24,6 +24,7 @@ TURBO = "count=12,atoms=512,steps=12,grid=2,free_steps=2"
 SPECS = {
     "trellis": "trellis[bpp=0.8]",
     "trellis-bare": "trellis[bpp=0.8,window=6,protect=none]",
+    "trellis-small-4": "trellis[bpp=0.8,prior=small-4]",
     "tracks": "tracks[bpp=0.8]",
     "tracks-bare": "tracks[bpp=0.8,protect=none]",
     "turbo-ddcm": f"turbo-ddcm[{TURBO}]",
@@ -35,7 +36,7 @@ SPECS = {
     "diffc": "diffc[bpp=0.6,steps=12,grid=2]",
     "robust-diffc": "robust-diffc[bpp=0.6,steps=12,grid=2]",
 }
-RATES = {"trellis": 2e-2, "tracks": 2e-2, "robust-turbo-ddcm-uniform": 5e-2}
+RATES = {"trellis": 2e-2, "trellis-small-4": 2e-2, "tracks": 2e-2, "robust-turbo-ddcm-uniform": 5e-2}
 """Bit error rates that take some blocks of protected files beyond repair; 3e-3 for all others."""
 PLAIN = {"precision": "float32", "views": 1}
 """How decoders are to compute, which files do not say."""
