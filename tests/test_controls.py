@@ -114,7 +114,7 @@ def region():
     ("codec", "most"),
     [
         (TracksCodec(bpp=0.32, protect="none"), 0.85),
-        (RobustTurboDDCM(bpp=0.29, steps=20, atoms=4096), 0.92),
+        (RobustTurboDDCM(bpp=0.29, steps=20, atoms=4096), 0.95),
         (DDCM(bpp=0.22, steps=20, atoms=4096, grid=4), 0.95),
         (RobustDiffC(bpp=0.29, steps=20, seed_bits=12), 0.99),
     ],
@@ -202,7 +202,7 @@ def detail(picture):
 @pytest.mark.parametrize(
     ("codec", "more"),
     [
-        (TracksCodec(bpp=0.16, protect="none"), 1.05),
+        (TracksCodec(bpp=0.16, protect="none"), 1.02),
         (RobustDiffC(bpp=0.15, steps=12), 1.2),
     ],
     ids=str,

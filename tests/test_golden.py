@@ -28,6 +28,7 @@ SPECS = {
     "tracks": "tracks[bpp=0.8]",
     "tracks-bare": "tracks[bpp=0.8,protect=none]",
     "turbo-ddcm": f"turbo-ddcm[{TURBO}]",
+    "turbo-ddcm-small-4": f"turbo-ddcm[{TURBO},prior=small-4]",
     "hybrid-turbo-ddcm": f"hybrid-turbo-ddcm[{TURBO},alone=4]",
     "robust-turbo-ddcm": f"robust-turbo-ddcm[{TURBO}]",
     "robust-turbo-ddcm-uniform": f"robust-turbo-ddcm[{TURBO},protect=uniform[t=20]]",

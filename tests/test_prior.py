@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from torch.nn import functional
 
 from conftest import photograph
 from flipproof.prior import tiling
+from flipproof.prior.shipped import SHIPPED
 from flipproof.prior.small import SmallPrior
 from flipproof.study.dataset.bundled import load
 
@@ -94,3 +97,28 @@ def test_loading_does_not_import_what_compilers_need():
     code = "import sys; from flipproof.prior.small import SmallPrior; SmallPrior.load(); print('sympy' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
+
+
+def test_at_more_noise_than_it_knows_it_sees_averages():
+    """Up to the noise that chains of published codecs begin with, odd sides included."""
+    photo = torch.tensor(load("coffee")[100:201, 200:333].copy()).permute(2, 0, 1)[None] / 127.5 - 1
+    noise = torch.from_numpy(np.random.default_rng(0).standard_normal(photo.shape, np.float32))
+    prior = SmallPrior.load()
+    levels = (1, 2, 2.1, 4, 8, 14.6)
+    errors = [(prior.denoise(photo + sigma * noise, sigma) - photo).square().mean().item() for sigma in levels]
+    assert all(b > 0.8 * a for a, b in pairwise(errors))
+    assert errors[-1] < 2 * photo.var()
+    assert prior.denoise(noise[..., :1, :1], 10.0).shape == (1, 3, 1, 1)
+
+
+def test_older_weights_answer_at_any_noise_as_they_did():
+    y = 3 * torch.from_numpy(np.random.default_rng(0).standard_normal((1, 3, 32, 32), np.float32))
+    old, new = (SmallPrior(SmallPrior.load().net, 0, most=most).denoise(y, 3.0) for most in (math.inf, 2.0))
+    assert not torch.allclose(old, new, atol=0.1)
+    assert {name: math.isinf(weights.most) for name, weights in SHIPPED.items()} == {
+        "small": False,
+        "small-4": False,
+        "small-3": True,
+        "small-2": True,
+        "small-1": True,
+    }

@@ -7,7 +7,7 @@ import numpy as np
 from reference.bits import FieldReader
 from reference.chain import walk
 from reference.container import open_container
-from reference.denoiser import Denoiser
+from reference.denoiser import denoiser_of
 from reference.diffc import read_diffc
 from reference.header import Space, read_header
 from reference.network import network_of
@@ -33,7 +33,9 @@ def decode(data: bytes) -> np.ndarray:
     header = plan.header
     network = network_of(header.fingerprint)
     require(network is not None and header.space == PIXELS)
-    x = walk(plan, Denoiser(network), receive(container, plan))[:, : header.height, : header.width]
+    x = walk(plan, denoiser_of(network, header.fingerprint), receive(container, plan))[
+        :, : header.height, : header.width
+    ]
     return np.rint(127.5 * (np.clip(x, -1, 1) + 1)).astype(np.uint8).transpose(1, 2, 0)
 
 

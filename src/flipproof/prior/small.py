@@ -9,6 +9,9 @@ EDM preconditioning (Karras et al., 2022, https://arxiv.org/abs/2206.00364) with
 
 To refine, the network sees each average repeated over its 2x2 block. What the repetition lacks counts as
 noise of deviation 0.1 in the preconditioning: :math:`\sigma^2` becomes :math:`\sigma^2 + 0.1^2`.
+
+At more noise than the network knows, it sees averages over 2x2 blocks, whose noise is half of it, and its answer is
+interpolated.
 """
 
 from __future__ import annotations
@@ -28,8 +31,8 @@ from flipproof.prior.evaluator import Evaluator
 from flipproof.prior.leaves import leaves
 from flipproof.prior.load import BYTES, check_bytes, precision_type
 from flipproof.prior.quantised import QuantisedEvaluator
-from flipproof.prior.shipped import SHIPPED, ShippedWeights
-from flipproof.prior.tiling import tiled
+from flipproof.prior.shipped import MOST_NOISE, SHIPPED, ShippedWeights
+from flipproof.prior.tiling import pad, tiled
 from flipproof.prior.unet import UNet
 from flipproof.seeds import generator
 
@@ -90,15 +93,18 @@ class SmallPrior(Prior):
         net: The network; its parameters stay on their device and in their type.
         fingerprint: The first 32 bits of the SHA-256 of the weights file.
         evaluator: How the network is evaluated; None, in the type of its parameters.
+        most: Noise up to which it is asked itself.
     """
 
     name: ClassVar[str] = "small"
 
-    def __init__(self, net: UNet, fingerprint: int, evaluator: Evaluator | None = None) -> None:
+    def __init__(
+        self, net: UNet, fingerprint: int, evaluator: Evaluator | None = None, most: float = MOST_NOISE
+    ) -> None:
         self.net = net.eval().requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._evaluator = evaluator or Evaluator(self.net)
         self.precision = self._evaluator.precision
-        self._fingerprint = fingerprint
+        self._fingerprint, self._most = fingerprint, most
 
     @classmethod
     def load(cls, device: str = "cpu", precision: str = "float32", name: str = "small") -> SmallPrior:
@@ -116,19 +122,29 @@ class SmallPrior(Prior):
         return _shipped(SHIPPED[name], device, precision)
 
     @classmethod
-    def from_bytes(cls, weights: bytes, device: str = "cpu", precision: str = "float32") -> SmallPrior:
+    def from_bytes(
+        cls, weights: bytes, device: str = "cpu", precision: str = "float32", most: float = MOST_NOISE
+    ) -> SmallPrior:
         """Returns the prior stored in the bytes of a safetensors file; how large its network is follows from them.
+
+        Arguments:
+            weights: The bytes.
+            device: Where to compute.
+            precision: Type the network computes in.
+            most: Noise up to which it is asked itself.
 
         Raises:
             WeightsError: The bytes are not safetensors, or the tensors are of no such network.
             SpecError: There is no such precision, or not on this device.
         """
         digest = hashlib.sha256(weights).digest()
-        return cls.of(UNet.from_bytes(weights), int.from_bytes(digest[:4], "big"), device, precision)
+        return cls.of(UNet.from_bytes(weights), int.from_bytes(digest[:4], "big"), device, precision, most)
 
     @classmethod
-    def of(cls, net: UNet, fingerprint: int, device: str = "cpu", precision: str = "float32") -> SmallPrior:
-        """Returns the prior of a network on a device, in a precision.
+    def of(
+        cls, net: UNet, fingerprint: int, device: str = "cpu", precision: str = "float32", most: float = MOST_NOISE
+    ) -> SmallPrior:
+        """Returns the prior of a network on a device, in a precision; arguments are those of :meth:`from_bytes`.
 
         Raises:
             SpecError: There is no such precision, or not on this device.
@@ -137,14 +153,18 @@ class SmallPrior(Prior):
         if precision == BYTES:
             check_bytes(device)
         net = net.to(device, kind)
-        return cls(net, fingerprint, QuantisedEvaluator(net, example) if precision == BYTES else None)
+        return cls(net, fingerprint, QuantisedEvaluator(net, example) if precision == BYTES else None, most)
 
     @property
     def fingerprint(self) -> int:  # noqa: D102 (inherited)
         return self._fingerprint
 
     def denoise(self, y: Tensor, sigma: float) -> Tensor:  # noqa: D102 (inherited)
-        return self._evaluate(y, sigma, refine=0.0)
+        if sigma <= self._most:
+            return self._evaluate(y, sigma, refine=0.0)
+        averages = functional.avg_pool2d(pad(y, 2), 2)
+        mean = functional.interpolate(self.denoise(averages, sigma / 2), scale_factor=2, mode="bilinear")
+        return mean[:, :, : y.shape[2], : y.shape[3]]
 
     def refine(self, y: Tensor, sigma: float) -> Tensor:  # noqa: D102 (inherited)
         return self._evaluate(y, sigma, refine=1.0)
@@ -164,4 +184,4 @@ class SmallPrior(Prior):
 
 @cache
 def _shipped(weights: ShippedWeights, device: str, precision: str) -> SmallPrior:
-    return SmallPrior.from_bytes(weights.read(), device, precision)
+    return SmallPrior.from_bytes(weights.read(), device, precision, weights.most)
