@@ -33,11 +33,11 @@ np.savez(sys.argv[2], capability=torch.backends.cpu.get_cpu_capability(), **pict
 @pytest.mark.parametrize("codec", KINDS, ids=lambda codec: codec.name)
 @pytest.mark.parametrize(("here", "there"), [("float32", ("bfloat16", "float16")), ("bfloat16", ("float32",))])
 def test_files_cross_precisions(codec, here, there):
-    """What one precision wrote others decode to a picture of the same quality, to a tenth of a decibel."""
+    """What one precision wrote others decode to a picture of the same quality, to a fifth of a decibel."""
     picture = photograph(48, 64)
     data = replace(codec, precision=here).encode(picture)
     quality = [psnr(replace(codec, precision=kind).decode(data).picture, picture) for kind in (here, *there)]
-    assert quality[1:] == pytest.approx(quality[:1] * len(there), abs=0.1)
+    assert quality[1:] == pytest.approx(quality[:1] * len(there), abs=0.2)
 
 
 @pytest.mark.slow
