@@ -33,9 +33,8 @@ def decode(data: bytes) -> np.ndarray:
     header = plan.header
     network = network_of(header.fingerprint)
     require(network is not None and header.space == PIXELS)
-    x = walk(plan, denoiser_of(network, header.fingerprint), receive(container, plan))[
-        :, : header.height, : header.width
-    ]
+    x = walk(plan, denoiser_of(network, header.fingerprint), receive(container, plan))
+    x = x[:, : header.height, : header.width]
     return np.rint(127.5 * (np.clip(x, -1, 1) + 1)).astype(np.uint8).transpose(1, 2, 0)
 
 

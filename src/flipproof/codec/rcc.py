@@ -38,7 +38,7 @@ from flipproof.prior.views import VIEWS
 from flipproof.protection.design import check_protection, make_plan
 from flipproof.protection.plan import UNPROTECTED, Plan
 from flipproof.received import File, Received, hard, with_gaps
-from flipproof.reconstruction import RECONSTRUCTIONS, Reconstruction
+from flipproof.reconstruction import RECONSTRUCTIONS
 from flipproof.result import Damage, DecodeResult, Status
 from flipproof.schedule import Level
 
@@ -256,11 +256,6 @@ class ChainCodec(Codec):
         """Returns how many steps of a script the decoder takes."""
         return len(script.steps)
 
-    @property
-    def shown_as(self) -> Reconstruction:
-        """What makes pictures of the ends of chains."""
-        return RECONSTRUCTIONS[self.reconstruction or "mse"]
-
     def check_scoring(self, scored: int) -> None:
         """Checks that an encoder can draw its codebooks in reasonable time.
 
@@ -360,7 +355,7 @@ class ChainCodec(Codec):
         if math.isinf(level.sigma):
             x = y.new_zeros(len(bits), script.common.space.channels, *script.shape)
         else:
-            x = self.shown_as(prior, y, level, self.views)
+            x = RECONSTRUCTIONS[self.reconstruction or "mse"](prior, y, level, self.views)
         return prior.decode(x)[:, :, : script.common.height, : script.common.width]
 
     def _walk(
