@@ -23,12 +23,21 @@ from flipproof.protection.code import Code
 from flipproof.seeds import generator
 
 TABLES = {
-    0.8: ("bch[t=20]", "rs[data=204,parity=51]", "ldpc[data=102,parity=25]", "ldpc[data=816,parity=204]"),
+    0.8: (
+        "bch[t=20]",
+        "rs[data=204,parity=51]",
+        "ldpc[data=102,parity=25]",
+        "ldpc[data=816,parity=204]",
+        "ira[data=102,parity=25]",
+        "ira[data=816,parity=204]",
+    ),
     0.5: (
         "bch[t=57]",
         "rs[data=127,parity=128]",
         "ldpc[data=64,parity=63]",
         "ldpc[data=512,parity=512]",
+        "ira[data=64,parity=63]",
+        "ira[data=512,parity=512]",
         "convolutional[data=64]",
         "convolutional[data=512]",
     ),

@@ -230,11 +230,12 @@ def test_protected_files_survive_lost_and_inserted_bytes(run, photo):
 def test_a_protected_file_cut_short_loses_a_little_everywhere(photo):
     codec = TracksCodec(bpp=1.0)
     data = codec.encode(photo)
-    result = codec.decode(data[: int(0.95 * len(data))])
+    assert codec.decode(data[: int(0.95 * len(data))]).status is Status.OK
+    result = codec.decode(data[: int(0.85 * len(data))])
     assert result.status is Status.DEGRADED
     assert result.damage.payload_intact is False
     assert 0 < result.damage.missing_bits < 8 * len(data)
-    assert psnr(result.picture, photo) > psnr(codec.decode(data).picture, photo) - 3
+    assert psnr(result.picture, photo) > psnr(codec.decode(data).picture, photo) - 4
     assert "bytes lost" in str(result.damage)
 
 

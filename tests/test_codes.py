@@ -13,6 +13,7 @@ from codewords import draw, noisy, over_air
 from flipproof import registry
 from flipproof.errors import MissingExtraError, SpecError, UnknownNameError
 from flipproof.protection import library
+from flipproof.protection.accumulate import RepeatAccumulate
 from flipproof.protection.bch import BCH
 from flipproof.protection.convolutional import Convolutional
 from flipproof.protection.ldpc import LDPC
@@ -29,6 +30,9 @@ CODES = [
     LDPC(data=64, parity=32),
     LDPC(data=37, parity=4),
     LDPC(data=2, parity=1),
+    RepeatAccumulate(data=64, parity=32),
+    RepeatAccumulate(data=300, parity=10),
+    RepeatAccumulate(data=1, parity=4),
     Convolutional(data=32),
     Convolutional(data=5, outputs=3, memory=7),
 ]
@@ -129,7 +133,9 @@ def test_a_block_of_which_nothing_arrived_is_lost(code):
     assert code.decode(received, np.zeros(received.shape, np.float32)).failed.all()
 
 
-@pytest.mark.parametrize("code", [BCH(7), ReedSolomon(), LDPC(data=64, parity=32), Convolutional(32)], ids=str)
+@pytest.mark.parametrize(
+    "code", [BCH(7), ReedSolomon(), LDPC(data=64, parity=32), RepeatAccumulate(64, 32), Convolutional(32)], ids=str
+)
 def test_erased_bits_come_back_whatever_stands_in_their_place(code):
     data, words = draw(code, 3)
     rng = np.random.default_rng(0)
@@ -142,10 +148,12 @@ def test_erased_bits_come_back_whatever_stands_in_their_place(code):
     assert not decoded.failed.any()
 
 
-@pytest.mark.parametrize("code", [BCH(7), ReedSolomon(), LDPC(data=64, parity=32), Convolutional(32)], ids=str)
+@pytest.mark.parametrize(
+    "code", [BCH(7), ReedSolomon(), LDPC(data=64, parity=32), RepeatAccumulate(64, 32), Convolutional(32)], ids=str
+)
 def test_reliabilities_help(code):
     """Block losses over Gaussian noise with and without them; with them never more."""
-    ber = {"bch": 8e-3, "rs": 1e-2, "ldpc": 3.5e-2, "convolutional": 5e-2}[code.name]
+    ber = {"bch": 8e-3, "rs": 1e-2, "ldpc": 3.5e-2, "ira": 3.5e-2, "convolutional": 5e-2}[code.name]
     data, words = draw(code, 60)
     received, llr = over_air(words, ber)
     soft, plain = ((code.decode(received, known).data != data).any(axis=1).sum() for known in (llr, None))
@@ -168,6 +176,12 @@ def test_reliabilities_help(code):
         "ldpc[ber=nan]",
         "ldpc[iterations=0]",
         "ldpc[data=many]",
+        "ira[data=0]",
+        "ira[data=8193,parity=4000]",
+        "ira[parity=3]",
+        "ira[data=8192,parity=100]",
+        "ira[data=10,parity=41]",
+        "ira[iterations=0]",
         "convolutional[outputs=4]",
         "convolutional[memory=8]",
         "convolutional[data=0]",
@@ -182,7 +196,7 @@ def test_bad_parameters_are_refused(spelling):
 
 
 def test_unknown_codes_name_the_known_ones():
-    with pytest.raises(UnknownNameError, match="bch, convolutional, ldpc, rs"):
+    with pytest.raises(UnknownNameError, match="bch, convolutional, ira, ldpc, rs"):
         registry.code("turbo")
 
 

@@ -16,21 +16,24 @@ from flipproof.channel.bsc import BinarySymmetricChannel
 from flipproof.container import BLOCK_BITS, MAGIC, PREFIX, header_blocks, pack, packed_size, payload_room, unpack
 from flipproof.errors import DecodeError, HeaderError, NotFlipError, RateError, SpecError
 from flipproof.protection.blocks import protect
-from flipproof.protection.plan import HEADER, LADDER, UNPROTECTED, Plan, Tier
+from flipproof.protection.ladder import BLOCKS, HEADER, LADDERS, LONG
+from flipproof.protection.plan import UNPROTECTED, Plan, Tier
 from flipproof.received import Received
 
 UNEQUAL = Plan((Tier(7, 2), Tier(4, 20)), interleaved=True)
 UNIFORM = Plan((Tier(4, 32),), interleaved=True)
 SCATTERED = Plan((), interleaved=True)
-PLANS = [UNPROTECTED, SCATTERED, UNIFORM, UNEQUAL, Plan((Tier(6, 7), Tier(0, 32)))]
-each = pytest.mark.parametrize("plan", PLANS, ids=["none", "scattered", "uniform", "unequal", "plain-tiers"])
+LONG_TIERS = Plan((Tier(6, 7), Tier(3, 20)), interleaved=True, ladder=LONG)
+PLANS = [UNPROTECTED, SCATTERED, UNIFORM, UNEQUAL, Plan((Tier(6, 7), Tier(0, 32))), LONG_TIERS]
+each = pytest.mark.parametrize("plan", PLANS, ids=["none", "scattered", "uniform", "unequal", "plain-tiers", "long"])
 FIELDS, PAYLOAD = bytes(range(20)), bytes(range(256)) * 2
 
 
 @st.composite
 def plans(draw: st.DrawFn) -> Plan:
     ends = sorted(draw(st.sets(st.integers(1, 32), max_size=7)))
-    return Plan(tuple(Tier(draw(st.integers(0, 7)), end) for end in ends), draw(st.booleans()))
+    tiers = tuple(Tier(draw(st.integers(0, 7)), end) for end in ends)
+    return Plan(tiers, draw(st.booleans()), draw(st.sampled_from(list(LADDERS.values()))))
 
 
 def sealed(content: bytes, tail: bytes = b"") -> bytes:
@@ -228,7 +231,7 @@ def test_headers_survive_a_bit_error_rate_of_three_in_a_hundred():
 def test_erased_bits_are_found_again(plan):
     """A share well below that of the weakest code's checks, and none of the others is wrong."""
     file = pack(FIELDS, PAYLOAD, plan)
-    code = LADDER[plan.tiers[0].code].code
+    code = BLOCKS.rungs[plan.tiers[0].code].code
     share = 0.6 * code.checks / (code.data_bits + code.checks)
     for seed in range(3):
         rng = np.random.default_rng(seed)
@@ -374,10 +377,10 @@ def test_damaged_files_open_or_raise(data, plan):
         (b"\x89PNG\r\n\x1a\n" + bytes([5]) * 200, NotFlipError, "got 89 50 4e 47"),
         (b"\xff\xd8\xff\xe0" + bytes([5]) * 200, NotFlipError, "expected a .flip file"),
         (MAGIC + bytes(10), HeaderError, "at least 128 bytes, got 14"),
-        (MAGIC + bytes(200), HeaderError, "format version 3, got 0"),
+        (MAGIC + bytes(200), HeaderError, "format version 3 or 4, got 0"),
         (MAGIC + b"\xaa" * 200, HeaderError, "more damage than"),
-        (sealed(b"\x20\x05"), HeaderError, "format version 3, got 2"),
-        (sealed(b"\x40\x05"), HeaderError, "format version 3, got 4"),
+        (sealed(b"\x20\x05"), HeaderError, "format version 3 or 4, got 2"),
+        (sealed(b"\x50\x05"), HeaderError, "format version 3 or 4, got 5"),
         (sealed(b"\x30\x00"), HeaderError, "more damage"),
         (sealed(b"\x30\x03abc"), HeaderError, "more damage"),
         (sealed(b"\x30\xff"), HeaderError, "more damage"),

@@ -15,6 +15,8 @@ from flipproof.codec.target import Target
 from flipproof.errors import SpecError
 from flipproof.metric.psnr import psnr
 from flipproof.prior.base import Prior
+from flipproof.prior.shipped import SHIPPED
+from flipproof.prior.small import SmallPrior
 from flipproof.schedule import Level
 
 
@@ -31,8 +33,17 @@ class Halving(Prior):
         return y / 2
 
 
-def target(prior: Prior) -> Target:
-    return Target.of(photograph(16, 32), prior, 2, "cpu")
+class Strict(Halving):
+    """Another, which is not to be asked."""
+
+    name, fingerprint = "strict", 2
+
+    def denoise(self, y: Tensor, sigma: float) -> Tensor:
+        raise AssertionError
+
+
+def target(judge: Prior) -> Target:
+    return Target.of(photograph(16, 32), Strict(), 2, "cpu", judge=judge)
 
 
 def proposal(grid: int, growing: bool = False) -> Proposal:
@@ -40,18 +51,18 @@ def proposal(grid: int, growing: bool = False) -> Proposal:
     return Proposal(1, 1.0, Level(grid, 0.5), growing, size, lambda: torch.zeros(1, size))
 
 
-def test_what_the_prior_takes_for_noise_is_left_out():
+def test_what_the_judge_takes_for_noise_is_left_out():
     aim = target(Halving())
     for step in (proposal(2), proposal(1), proposal(1, growing=True)):
         assert torch.allclose(aim.residual(step, 0.125), aim.residual(step) / 2, atol=1e-6)
 
 
-def test_the_prior_is_asked_once_for_a_grid_and_a_noise():
-    prior = Halving()
-    aim = target(prior)
+def test_the_judge_is_asked_once_for_a_grid_and_a_noise():
+    judge = Halving()
+    aim = target(judge)
     for grid, faint in ((2, 0.25), (2, 0.25), (1, 0.25), (1, 0.25), (1, 0.125), (1, 0.0)):
         aim.residual(proposal(grid), faint)
-    assert [(shape[2], sigma) for shape, sigma in prior.asked] == [(8, 0.25), (16, 0.25), (16, 0.125)]
+    assert [(shape[2], sigma) for shape, sigma in judge.asked] == [(8, 0.25), (16, 0.25), (16, 0.125)]
 
 
 @pytest.mark.parametrize("codec", ["trellis", "tracks"])
@@ -60,12 +71,20 @@ def test_leaving_out_is_worth_more_than_it_costs(codec):
     picture = pictures.chelsea()[:256, 100:356]
     whole, bold = (
         psnr(coder.decode(coder.encode(picture)).picture, picture)
-        for coder in (registry.codec(f"{codec}[bpp=0.15,protect=none,faint={faint}]") for faint in ("0", "0.4"))
+        for coder in (registry.codec(f"{codec}[bpp=0.15,protect=none,faint={faint}]") for faint in ("0", "0.3"))
     )
     assert bold > whole
 
 
-def test_the_denoiser_says_so_once_on_each_of_the_two_finest_grids(monkeypatch):
+def test_priors_in_memory_judge_themselves_and_shipped_ones_have_a_judge():
+    prior = SmallPrior.load("cpu", "float32", "small-1")
+    assert registry.codec("trellis", prior=prior)._judge() is prior
+    for name in ("small", "small-1", "small-3"):
+        judge = registry.codec(f"trellis[prior={name},precision=float32]")._judge()
+        assert judge.fingerprint == SHIPPED["small-2"].fingerprint
+
+
+def test_the_judge_says_so_once_on_each_of_the_two_finest_grids(monkeypatch):
     without, asked = Target._without, set()
     monkeypatch.setattr(Target, "_without", lambda self, *at: asked.add(at[1:]) or without(self, *at))
     registry.codec("trellis[bpp=0.4,steps_per_octave=3]").encode(photograph(96, 128))

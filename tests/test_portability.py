@@ -15,10 +15,9 @@ from PIL import Image
 
 from conftest import photograph
 from family import KINDS
-from flipproof.container import FORMAT_VERSION
 from flipproof.metric.psnr import psnr
 
-GOLDEN = Path(__file__).parent / "golden" / f"v{FORMAT_VERSION}"
+GOLDEN = Path(__file__).parent / "golden" / "v3"
 DECODE = """
 import sys
 from pathlib import Path

@@ -20,15 +20,17 @@ from flipproof.errors import SpecError
 from flipproof.protection import design as designing
 from flipproof.protection.bch import BCH
 from flipproof.protection.blocks import Recovered, protect, recover, split_evenly
-from flipproof.protection.design import check_protection, design, make_plan, price, residual
+from flipproof.protection.design import check_protection, design, make_plan, price
+from flipproof.protection.ladder import BLOCKS, LADDERS, LONG, BlockRung
 from flipproof.protection.linear import solve_erased
-from flipproof.protection.plan import LADDER, PARTS, UNPROTECTED, Plan, Tier
+from flipproof.protection.plan import PARTS, UNPROTECTED, Plan, Span, Tier
 
 
 @st.composite
 def plans(draw: st.DrawFn) -> Plan:
     ends = sorted(draw(st.sets(st.integers(1, 32), max_size=7)))
-    return Plan(tuple(Tier(draw(st.integers(0, 7)), end) for end in ends), draw(st.booleans()))
+    tiers = tuple(Tier(draw(st.integers(0, 7)), end) for end in ends)
+    return Plan(tiers, draw(st.booleans()), draw(st.sampled_from(list(LADDERS.values()))))
 
 
 # Erased bits from parity checks
@@ -77,7 +79,7 @@ def test_bytes_are_split_evenly(size, most):
 @settings(max_examples=40)
 @given(st.binary(min_size=1, max_size=500), st.integers(0, 7), st.sampled_from([0, 1]), st.integers(0, 2**32))
 def test_blocks_come_back_with_t_flips_each(data, rung, soft, seed):
-    code, sizes = LADDER[rung].code, split_evenly(len(data), LADDER[rung].data)
+    sizes, code = BLOCKS.rungs[rung].blocks(len(data))
     coded = np.unpackbits(np.frombuffer(protect(data, sizes, code), np.uint8))
     assert len(coded) == 8 * len(data) + len(sizes) * code.parity_bits
     rng, received, start, hit = np.random.default_rng(seed), coded.copy(), 0, 0
@@ -131,13 +133,26 @@ def test_parts_are_joined_and_cut():
 # Plans
 
 
-def test_the_ladder_climbs():
-    """Stronger codes cost more and fit a block of 1023 bits; the strongest is the header's, cut to 43 bytes."""
-    for weak, strong in pairwise(LADDER):
-        assert weak.code.t < strong.code.t
-        assert weak.code.parity_bits / weak.data < strong.code.parity_bits / strong.data
-    for rung in LADDER:
+@pytest.mark.parametrize("ladder", LADDERS.values(), ids=lambda ladder: f"version-{ladder.version}")
+def test_ladders_climb(ladder):
+    """Stronger codes cost more and leave fewer flips."""
+    assert len(ladder.rungs) == 8
+    for weak, strong in pairwise(ladder.rungs):
+        assert weak.coded_size(5000) < strong.coded_size(5000)
+        assert weak.residual(1000, 0.003) >= strong.residual(1000, 0.003)
+
+
+def test_blocks_of_the_first_ladder_fit_1023_bits():
+    for rung in BLOCKS.rungs:
         assert 8 * rung.data + rung.code.checks <= 1023
+
+
+@given(st.sampled_from(LONG.rungs), st.integers(1, 20_000))
+def test_long_blocks_are_as_long_as_may_be(rung, size):
+    sizes, code = rung.blocks(size)
+    assert len(sizes) == -(-size // 4096)
+    assert code.data == sizes[0]
+    assert code.parity == max(4, -(-sizes[0] * rung.parity // 64))
 
 
 @settings(max_examples=200)
@@ -149,9 +164,9 @@ def test_spans_cover_a_payload_once_and_in_order(plan, size, safe):
         assert span.start == place
         assert span.size > 0
         tier = next((tier for tier in plan.tiers if span.start < -(-size * tier.end // PARTS)), None)
-        assert span.code == (LADDER[tier.code].code if tier else None)
+        assert span.rung == (plan.ladder.rungs[tier.code] if tier else None)
         if tier:
-            assert max(span.sizes) <= LADDER[tier.code].data
+            assert (span.sizes, span.code) == span.rung.blocks(span.size)
             assert span.size <= -(-size * tier.end // PARTS) - span.start
             data = bytes(span.size)
             assert span.coded == len(protect(data, span.sizes, span.code))
@@ -181,15 +196,16 @@ def test_what_a_code_leaves_is_what_binomials_say(t, bits, ber):
     failing = sum(chance(bits, flips, ber) for flips in range(t + 1, bits + 1))
     assert likely(int((flips > t).sum()), trials, min(1.0, failing))
     left = np.where(flips > t, flips, 0) / bits
-    assert near(float(left.sum()), trials * residual(t, bits, ber), float(left.std()) * math.sqrt(trials))
-    assert residual(t, bits, ber) == pytest.approx(
+    said = BlockRung(BCH(t), 1).residual(bits, ber)
+    assert near(float(left.sum()), trials * said, float(left.std()) * math.sqrt(trials))
+    assert said == pytest.approx(
         sum(chance(bits, flips, ber) * flips / bits for flips in range(t + 1, bits + 1)), rel=1e-9
     )
 
 
 def test_the_decoder_leaves_what_is_said():
     """Blocks of random data through the real one: the share of those it gives up, with exact binomial limits."""
-    rung, ber, trials = LADDER[0], 0.01, 300
+    rung, ber, trials = BLOCKS.rungs[0], 0.01, 300
     rng = np.random.default_rng(1)
     words = rung.code.encode(rng.integers(0, 2, (trials, 8 * rung.data), dtype=np.uint8))
     decoded = rung.code.decode(words ^ (rng.random(words.shape) < ber))
@@ -199,24 +215,41 @@ def test_the_decoder_leaves_what_is_said():
     assert likely(int(wrong.sum()), trials, failing)
 
 
+@pytest.mark.parametrize("rung", LONG.rungs, ids=lambda rung: rung.title)
+@pytest.mark.parametrize("size", [150, 900])
+def test_long_codes_fail_about_where_they_are_said_to(rung, size):
+    """A block in ten or less is said to be lost: no more than half are; nine in ten: half or more are.
+
+    Not wrong by chance but with odds of 1e-5, if what is said holds.
+    """
+    (data,), code = rung.blocks(size)
+    bits, rng = 8 * data + code.parity_bits, np.random.default_rng(size)
+    rates = np.linspace(0, 2.5 * rung.bearable, 200)[1:]
+    said = np.array([rung.residual(bits, rate) / rate for rate in rates])
+    words = code.encode(rng.integers(0, 2, (16, 8 * data), dtype=np.uint8))
+    for rate, expected in ((rates[said < 0.1][-1], False), (rates[said > 0.9][0], True)):
+        lost = code.decode(words ^ (rng.random(words.shape) < rate)).failed.mean()
+        assert lost >= 0.5 if expected else lost <= 0.5
+
+
 def test_bare_bits_stay_wrong_and_no_errors_leave_none():
-    assert residual(0, 100, 0.02) == 0.02
-    assert residual(0, 100, 0) == residual(8, 100, 0) == 0
-    assert residual(64, 928, 0.5) == pytest.approx(0.5)
-    for weak, strong in pairwise(range(0, 40, 4)):
-        assert residual(strong, 900, 0.01) < residual(weak, 900, 0.01)
+    assert Span(0, (12,)).residual(0.02) == 0.02
+    for ladder in LADDERS.values():
+        for rung in ladder.rungs:
+            assert rung.residual(928, 0) == 0
+    assert BLOCKS.rungs[-1].residual(928, 0.5) == pytest.approx(0.5)
 
 
 def all_neighbours(plan: Plan) -> Iterator[Plan]:
     """Plans with another code, or none, for one thirty-second of a payload; bare parts come last."""
     codes = [next((tier.code for tier in plan.tiers if end <= tier.end), -1) for end in range(1, PARTS + 1)]
-    for part, code in product(range(PARTS), range(-1, len(LADDER))):
+    for part, code in product(range(PARTS), range(-1, len(LONG.rungs))):
         changed = [*codes[:part], code, *codes[part + 1 :]]
         ends = [end for end in range(1, PARTS + 1) if end == PARTS or changed[end - 1] != changed[end]]
         tiers = [Tier(changed[end - 1], end) for end in ends if changed[end - 1] >= 0]
         bare = changed.index(-1) if -1 in changed else PARTS
         if all(later < 0 for later in changed[bare:]):
-            yield Plan(tuple(tiers), plan.interleaved)
+            yield Plan(tuple(tiers), plan.interleaved, LONG)
 
 
 @pytest.mark.parametrize("codec", sorted(designing.DAMAGE))
@@ -229,7 +262,7 @@ def test_no_change_of_one_part_gains_much(codec, ber, gap, size):
     best = design(codec, ber, size)
     least = price(best, damage, rates, size)
     assert min(price(other, damage, rates, size) for other in all_neighbours(best)) > least - gap
-    for one in (Plan(interleaved=True), *(Plan((Tier(rung, PARTS),), True) for rung in range(len(LADDER)))):
+    for one in (Plan(interleaved=True), *(Plan((Tier(rung, PARTS),), True, LONG) for rung in range(8))):
         assert least <= price(one, damage, rates, size)
 
 
@@ -239,7 +272,7 @@ def test_a_price_is_that_of_the_formula():
     size = 32 * 103
     added, place, coded = np.zeros(5), 0, size + 3 * 73 + 8 * 25
     for count, bytes_, t in ((1, 35 + 73, 64), (8, 103 + 25, 20), (23, 1, 0)):
-        left = np.array([residual(t, 8 * bytes_, rate) for rate in rates])
+        left = np.array([BlockRung(BCH(t), 1).residual(8 * bytes_, rate) if t else rate for rate in rates])
         added += sum(damage[place : place + count]) * left
         place += count
     flips = sum(v * 10 * math.log10(1 + a) for v, a in zip(designing.RANGE.values(), added, strict=True))
@@ -259,11 +292,11 @@ def test_larger_files_have_room_for_more(codec):
 
 
 def test_worse_channels_get_more_parity():
-    """As long as protection is worth its while: where most blocks would fail, none is."""
+    """As long as protection is worth its while, to within a fiftieth: where most blocks would fail, none is."""
     sizes = [design("tracks", float(ber), 3000).coded_size(3000) for ber in np.geomspace(1e-6, 0.03, 30)]
-    assert sizes == sorted(sizes)
+    assert all(worse > 0.98 * better for better, worse in pairwise(sizes))
     assert sizes[0] < 3050
-    assert sizes[-1] > 4400
+    assert sizes[-1] > 4000
 
 
 def test_what_comes_first_is_protected_best():

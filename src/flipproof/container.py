@@ -7,7 +7,7 @@
 
 The blocks hold the header, then the first bytes of the payload:
 
-    4 bits    format version
+    4 bits    format version, which says what ladder the codes of tiers are from
     1 bit     whether the body is interleaved
     3 bits    number of tiers
     8 bits    number of header bytes, up to and including the checksum
@@ -34,11 +34,11 @@ from flipproof.errors import DecodeError, HeaderError, NotFlipError, RateError, 
 from flipproof.protection.bch import BCH
 from flipproof.protection.blocks import Recovered, protect, recover
 from flipproof.protection.interleave import deinterleave, interleave
-from flipproof.protection.plan import HEADER, Plan, Tier
+from flipproof.protection.ladder import HEADER, LADDERS
+from flipproof.protection.plan import Plan, Tier
 from flipproof.received import File, Received, hard, with_gaps
 
 __all__ = [
-    "FORMAT_VERSION",
     "HEADER_OVERHEAD",
     "MAGIC",
     "PREFIX",
@@ -51,7 +51,6 @@ __all__ = [
 ]
 
 MAGIC = b"\xf7FLP"
-FORMAT_VERSION = 3
 LENGTH_CODE = BCH(7, m=6)
 HEADER_CODE, BLOCK_DATA = HEADER.code, HEADER.data
 BLOCK_BITS = 8 * BLOCK_DATA + HEADER_CODE.parity_bits
@@ -131,7 +130,7 @@ def pack(fields: bytes, payload: bytes, plan: Plan) -> bytes:
         raise RateError(
             f"expected at most 255 bytes of header and {_LONGEST} of an interleaved file, got {size}, {total}"
         )
-    flags = FORMAT_VERSION << 4 | plan.interleaved << 3 | len(plan.tiers)
+    flags = plan.ladder.version << 4 | plan.interleaved << 3 | len(plan.tiers)
     tiers = bytes(tier.code << 5 | tier.end - 1 for tier in plan.tiers)
     content = bytes([flags, size]) + tiers + fields
     blocks, safe = header_blocks(len(fields), plan), _safe(len(fields), plan)
@@ -203,8 +202,8 @@ def _open(body: Body, slip: Slip | None, interleaved: bool) -> Container | None:
         return None
     flags = int(np.packbits(first.bits[:8])[0])
     version, layout = flags >> 4, flags >> 3 & 1
-    if version != FORMAT_VERSION:
-        raise HeaderError(f"expected format version {FORMAT_VERSION}, got {version}")
+    if version not in LADDERS:
+        raise HeaderError(f"expected format version {' or '.join(map(str, LADDERS))}, got {version}")
     if layout != interleaved:
         return None
     if slip is not None:
@@ -224,7 +223,7 @@ def _read(first: Recovered, stream: Body, slip: Slip | None) -> Container | None
     if end < start or _crc(content[:end]) != content[end:]:
         return None
     try:
-        plan = Plan(tuple(Tier(tier >> 5, (tier & 31) + 1) for tier in tiers), bool(flags & 8))
+        plan = Plan(tuple(Tier(tier >> 5, (tier & 31) + 1) for tier in tiers), bool(flags & 8), LADDERS[flags >> 4])
     except SpecError:
         return None
     flips, notes = sum(part.flips for part in head), () if slip is None else (str(slip),)

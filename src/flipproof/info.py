@@ -10,7 +10,6 @@ from flipproof.codec.rcc import ChainCodec
 from flipproof.codec.reception import spans
 from flipproof.codec.script import Script
 from flipproof.container import (
-    FORMAT_VERSION,
     HEADER_OVERHEAD,
     MAGIC,
     PREFIX,
@@ -19,7 +18,8 @@ from flipproof.container import (
     packed_size,
     unpack,
 )
-from flipproof.protection.plan import HEADER, Span
+from flipproof.protection.ladder import HEADER
+from flipproof.protection.plan import Span
 
 __all__ = ["describe", "list_channels", "list_codecs"]
 
@@ -47,7 +47,7 @@ def describe(data: bytes) -> list[tuple[str, tuple[str, ...], Rows]]:
     height, width = script.common.height, script.common.width
     pixels = height * width
     size = packed_size(len(file.fields), script.payload_size, file.plan)
-    field_rows: Rows = [("format version", str(FORMAT_VERSION), "4")]
+    field_rows: Rows = [("format version", str(file.plan.ladder.version), "4")]
     field_rows += [
         (f.name, f"{f.value:08x}" if f.name == "prior" else str(f.value), str(f.bits)) for f in reader.fields
     ]
@@ -123,4 +123,4 @@ def _protection(file: Container, script: Script, place: tuple[int, int]) -> str:
 
 
 def _code(span: Span) -> str:
-    return f"BCH t={span.code.t}" if span.code else "bare"
+    return span.rung.title if span.rung else "bare"

@@ -26,7 +26,8 @@ from flipproof.codec.rcc import ChainCodec
 from flipproof.codec.script import COMMON_BITS, WIRE_NUMBERS, Common, Script, write_common
 from flipproof.errors import FlipproofError
 from flipproof.prior.base import PIXELS
-from flipproof.protection.plan import LADDER, PARTS, Plan, Tier
+from flipproof.protection.ladder import LADDERS
+from flipproof.protection.plan import PARTS, Plan, Tier
 from flipproof.protocol import zipf
 from flipproof.protocol.diffc import DiffCProtocol
 from flipproof.protocol.hybrid import HybridProtocol
@@ -100,7 +101,8 @@ def wrapped() -> dict[str, tuple[Codec, bytes]]:
 def take_plan(source: Source) -> Plan:
     """Returns any tiers that a plan may have."""
     ends = sorted({1 + source.below(PARTS) for _ in range(source.below(MOST_TIERS + 1))})
-    return Plan(tuple(Tier(source.below(len(LADDER)), end) for end in ends), bool(source.below(2)))
+    ladder = source.one_of(list(LADDERS.values()))
+    return Plan(tuple(Tier(source.below(len(ladder.rungs)), end) for end in ends), bool(source.below(2)), ladder)
 
 
 def run_container(data: bytes) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import reduce
+from typing import TypeAlias
 
 import numpy as np
 
 from reference.bits import Bits
 from reference.blockcode import BlockCode
+from reference.sums import SumCode
 
 HEADER = BlockCode(10, 64), 43
 LADDER = [
@@ -21,7 +23,23 @@ LADDER = [
     (BlockCode(10, 40), 81),
     HEADER,
 ]
-"""The codes, and the most data bytes of their blocks."""
+"""The codes of version 3, and the most data bytes of their blocks."""
+PARITIES = [3, 6, 8, 12, 20, 34, 64, 128]
+"""Parity of the codes of version 4, in 64ths of the data."""
+
+Code: TypeAlias = BlockCode | SumCode
+
+
+def tier_blocks(version: int, number: int, size: int) -> Iterator[tuple[int, Code]]:
+    """Data bytes and code of each block of a tier of so many bytes."""
+    if version == 3:
+        code, most = LADDER[number]
+        for data in split(size, most):
+            yield data, code
+    else:
+        sizes = list(split(size, 4096))
+        for data in sizes:
+            yield data, SumCode(8 * data, 8 * max(4, -(-sizes[0] * PARITIES[number] // 64)))
 
 
 def split(size: int, most: int) -> Iterator[int]:
@@ -31,11 +49,11 @@ def split(size: int, most: int) -> Iterator[int]:
         yield size // count + (index < size % count)
 
 
-def block_bits(size: int, code: BlockCode) -> int:
+def block_bits(size: int, code: Code) -> int:
     return 8 * (size + code.parity_bytes)
 
 
-def repaired(block: Bits, code: BlockCode) -> Bits:
+def repaired(block: Bits, code: Code) -> Bits:
     """The data of one block; as it came if beyond repair."""
     data = len(block) - 8 * code.parity_bytes
     word = block.cut(0, data + code.degree)
@@ -43,10 +61,10 @@ def repaired(block: Bits, code: BlockCode) -> Bits:
     return block.cut(0, data) if found is None else Bits(found[:data], np.ones(data, bool))
 
 
-def data_of(stream: Bits, sizes: list[int], code: BlockCode) -> Bits:
-    """The data of all blocks, given their data bytes."""
+def data_of(stream: Bits, blocks: list[tuple[int, Code]]) -> Bits:
+    """The data of all blocks, given their data bytes and codes."""
     parts, place = [Bits.of(b"")], 0
-    for size in sizes:
+    for size, code in blocks:
         parts.append(repaired(stream.cut(place, block_bits(size, code)), code))
         place += block_bits(size, code)
     return reduce(Bits.then, parts)

@@ -9,7 +9,7 @@ import numpy as np
 
 from reference.bits import Bits
 from reference.blockcode import BlockCode
-from reference.blocks import HEADER, LADDER, block_bits, data_of, repaired, split
+from reference.blocks import HEADER, block_bits, data_of, repaired, tier_blocks
 from reference.interleaver import places_of_first, rest
 from reference.refusal import NoPictureError
 from reference.slip import Slip, coarse, exact
@@ -25,8 +25,9 @@ CODED = 8 * HEADER[1] + HEADER[0].degree
 
 @dataclass(frozen=True)
 class Container:
-    """An opened file: header fields, codes and ends of tiers, payload bits beside the header, what follows."""
+    """An opened file: version, header fields, codes and ends of tiers, payload bits beside the header, what follows."""
 
+    version: int
     fields: bytes
     tiers: list[tuple[int, int]]
     held: Bits
@@ -38,10 +39,9 @@ class Container:
         start = len(payload) // 8
         for number, end in self.tiers:
             stop = max(start, -(-size * end // 32))
-            code, most = LADDER[number]
-            sizes = list(split(stop - start, most))
-            coded = sum(block_bits(count, code) for count in sizes)
-            payload = payload.then(data_of(self.stream.cut(place, coded), sizes, code))
+            blocks = list(tier_blocks(self.version, number, stop - start))
+            coded = sum(block_bits(count, code) for count, code in blocks)
+            payload = payload.then(data_of(self.stream.cut(place, coded), blocks))
             start, place = stop, place + coded
         return payload.then(self.stream.cut(place, 8 * (size - start)))
 
@@ -80,7 +80,7 @@ def _opened(body: Bits, slip: Slip | None, interleaved: bool) -> Container | Non
     if word is None:
         return None
     flags = int(np.packbits(word[:8])[0])
-    if flags >> 4 != 3 or flags >> 3 & 1 != interleaved:
+    if flags >> 4 not in (3, 4) or flags >> 3 & 1 != interleaved:
         return None
     if slip is not None:
         padded = np.pad(word, (0, FIRST - CODED))
@@ -104,4 +104,6 @@ def _read(first: Bits, stream: Bits) -> Container | None:
     if [end for _, end in tiers] != sorted({end for _, end in tiers}):
         return None
     held = first.cut(8 * size, len(first) - 8 * size)
-    return Container(content[2 + count : end], tiers, held, stream.cut(more * FIRST, len(stream) - more * FIRST))
+    return Container(
+        flags >> 4, content[2 + count : end], tiers, held, stream.cut(more * FIRST, len(stream) - more * FIRST)
+    )

@@ -29,18 +29,28 @@ class Target:
         x: The picture, padded to whole blocks, with shape (1, C, h, w).
         real: 1 where a sample covers any of the picture, 0 in the padding, with shape (1, 1, h, w).
         priority: Weights with a mean square of 1 over the picture, with shape (1, 1, h, w).
-        prior: Whose space it is, and who tells detail from noise.
+        prior: Whose space it is.
+        judge: Who tells detail from noise.
     """
 
     x: Tensor
     real: Tensor
     priority: Tensor
     prior: Prior
+    judge: Prior
     _grids: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict, repr=False, compare=False)
     _bold: dict[tuple[int, float], Tensor] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
-    def of(cls, image: RgbImage, prior: Prior, coarsest: int, device: str, priority: Priority | None = None) -> Target:
+    def of(
+        cls,
+        image: RgbImage,
+        prior: Prior,
+        coarsest: int,
+        device: str,
+        priority: Priority | None = None,
+        judge: Prior | None = None,
+    ) -> Target:
         """Maps a picture (H, W, 3) to the space of a prior.
 
         Arguments:
@@ -49,6 +59,7 @@ class Target:
             coarsest: Averaging factor of the coarsest grid.
             device: Where to compute.
             priority: Weights of the pixels; equal if None.
+            judge: Who tells detail from noise; the prior if None.
 
         Raises:
             ImageError: The weights have another shape, are negative, not finite, or all zero.
@@ -59,7 +70,8 @@ class Target:
         real[:, :, : image.shape[0], : image.shape[1]] = 1
         weights = real if priority is None else real * _weights(priority, image, factor * coarsest).to(device)
         x = prior.encode(pixels)
-        return cls(x, functional.max_pool2d(real, factor), functional.avg_pool2d(weights, factor), prior)
+        worth = functional.avg_pool2d(weights, factor)
+        return cls(x, functional.max_pool2d(real, factor), worth, prior, prior if judge is None else judge)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -71,7 +83,7 @@ class Target:
 
         Arguments:
             proposal: Where the chain could go next.
-            faint: Without the detail of x that the prior takes for noise of this deviation; 0 for all of it.
+            faint: Without the detail of x that the judge takes for noise of this deviation; 0 for all of it.
         """
         truth, worth = self._on(proposal.target.grid)
         if faint:
@@ -94,7 +106,7 @@ class Target:
         """Returns the picture on a grid without faint detail; remembers the last one."""
         if (grid, faint) not in self._bold:
             self._bold.clear()
-            self._bold[grid, faint] = self.prior.denoise(truth, faint)
+            self._bold[grid, faint] = self.judge.denoise(truth, faint)
         return self._bold[grid, faint]
 
 

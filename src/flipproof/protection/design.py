@@ -27,13 +27,14 @@ import numpy as np
 
 from flipproof import registry
 from flipproof.errors import SpecError
-from flipproof.protection.plan import LADDER, MOST_TIERS, PARTS, UNPROTECTED, Plan, Tier
+from flipproof.protection.ladder import BLOCKS, LONG, BlockRung
+from flipproof.protection.plan import MOST_TIERS, PARTS, UNPROTECTED, Plan, Tier
 
-__all__ = ["check_protection", "design", "make_plan", "price", "residual"]
+__all__ = ["check_protection", "design", "make_plan", "price"]
 
 DECIBELS_PER_DOUBLING = 2.2
 """What a doubling of the rate gains around 0.1 bits per pixel."""
-RANGE = {0.01: 0.1, 0.1: 0.3, 1.0: 0.6, 3.0: 0.1, 5.0: 0.02}
+RANGE = {0.01: 0.2, 0.1: 0.4, 1.0: 0.6, 3.0: 0.06, 5.0: 0.02}
 """Weights of multiples of the design bit error rate."""
 MOVES = (1, 2, 4, 8)
 """Thirty-seconds by which an end moves at once."""
@@ -103,7 +104,7 @@ def design(codec: str, ber: float, size: int) -> Plan:
     def cost(ends: tuple[int, ...]) -> float:
         return price(_plan(ends), damage, rates, size)
 
-    codes = len(LADDER)
+    codes = len(LONG.rungs)
     best = min((tuple([0] * weaker + [PARTS] * (codes - weaker)) for weaker in range(codes + 1)), key=cost)
     while cost(closer := min(_neighbours(best), key=cost)) < cost(best):
         best = closer
@@ -126,18 +127,16 @@ def price(plan: Plan, damage: tuple[float, ...], rates: tuple[float, ...], size:
     added = np.zeros(len(rates))
     for span in plan.spans(payload):
         edges = np.interp([span.start, span.start + span.size], bounds, sums)
-        bits = 8 * max(span.sizes) + (span.code.parity_bits if span.code else 0)
-        left = [residual(span.code.t if span.code else 0, bits, rate) for rate in rates]
-        added += (edges[1] - edges[0]) * np.array(left)
+        added += (edges[1] - edges[0]) * np.array([span.residual(rate) for rate in rates])
     flips = list(RANGE.values()) @ (10 * np.log10(1 + added))
     return float(DECIBELS_PER_DOUBLING * math.log2(size / payload) + flips)
 
 
 def _plan(ends: tuple[int, ...]) -> Plan:
     """Returns the plan with these ends of the codes of the ladder, the strongest first."""
-    codes = reversed(range(len(LADDER)))
+    codes = reversed(range(len(LONG.rungs)))
     tiers = (Tier(code, end) for code, (start, end) in zip(codes, pairwise((0, *ends)), strict=True) if start < end)
-    return Plan(tuple(tiers), interleaved=True)
+    return Plan(tuple(tiers), interleaved=True, ladder=LONG)
 
 
 def _neighbours(ends: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
@@ -151,30 +150,8 @@ def _neighbours(ends: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
                 yield moved
 
 
-@cache
-def residual(flips: int, bits: int, ber: float) -> float:
-    r"""Returns the share of bits that are wrong after a code on a binary symmetric channel.
-
-    A block of n bits with at most t flips is repaired, any other is left as it is: with
-    :math:`P_e = \binom{n}{e} p^e (1-p)^{n-e}` that is
-
-    .. math:: \sum_{e>t} P_e\, \frac{e}{n} = p \sum_{e=t}^{n-1} \binom{n-1}{e} p^e (1-p)^{n-1-e}.
-
-    Arguments:
-        flips: t; 0 for no code.
-        bits: n.
-        ber: p.
-    """
-    if not flips or ber <= 0:
-        return max(0.0, ber)
-    logs = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, bits)))])
-    others = np.arange(flips, bits)
-    choices = logs[-1] - logs[others] - logs[::-1][others]
-    return float(ber * np.exp(choices + others * math.log(ber) + (bits - 1 - others) * math.log1p(-ber)).sum())
-
-
 def _rung(text: str) -> int:
-    strengths = [str(rung.code.t) for rung in LADDER]
+    strengths = [str(rung.code.t) for rung in BLOCKS.rungs if isinstance(rung, BlockRung)]
     if text not in strengths:
         raise SpecError(f"expected t to be one of {', '.join(strengths)}, got {text}")
     return strengths.index(text)

@@ -1,7 +1,7 @@
 """Which error-correcting code each part of a payload gets.
 
-A plan cuts a payload into tiers at thirty-seconds of its bytes, in coding order. Every tier is split into blocks of a
-BCH code from a ladder of eight; what lies behind the last tier is left bare.
+A plan cuts a payload into tiers at thirty-seconds of its bytes, in coding order. Every tier has a code of one of the
+two ladders; what lies behind the last tier is left bare.
 """
 
 from __future__ import annotations
@@ -11,29 +11,11 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from flipproof.errors import SpecError
-from flipproof.protection.bch import BCH
-from flipproof.protection.blocks import split_evenly
+from flipproof.protection.code import Code
+from flipproof.protection.ladder import BLOCKS, Ladder, Rung
 
-__all__ = ["HEADER", "LADDER", "PARTS", "UNPROTECTED", "Plan", "Rung", "Span", "Tier"]
+__all__ = ["PARTS", "UNPROTECTED", "Plan", "Span", "Tier"]
 
-
-@dataclass(frozen=True)
-class Rung:
-    """A code that a tier may have.
-
-    Attributes:
-        code: The code.
-        data: Most bytes of data in one of its blocks.
-    """
-
-    code: BCH
-    data: int
-
-
-HEADER = Rung(BCH(64), 43)
-"""The code of headers."""
-LADDER = (*(Rung(BCH(t), BCH(t).data_bits // 8) for t in (8, 12, 14, 16, 20, 28, 40)), HEADER)
-"""The codes a tier may have, the weakest first; the strongest is that of the header."""
 PARTS = 32
 """Tiers end at multiples of one over this share of the payload."""
 MOST_TIERS = 7
@@ -59,12 +41,14 @@ class Span:
     Attributes:
         start: First byte.
         sizes: Data bytes of each block; of one block without parity if bare.
+        rung: Where the code stands on the ladder; None for bare bytes.
         code: The code; None for bare bytes.
     """
 
     start: int
     sizes: tuple[int, ...]
-    code: BCH | None
+    rung: Rung | None = None
+    code: Code | None = None
 
     @property
     def size(self) -> int:
@@ -76,6 +60,12 @@ class Span:
         """Bytes with parity."""
         return self.size + (len(self.sizes) * self.code.parity_bits // 8 if self.code else 0)
 
+    def residual(self, ber: float) -> float:
+        """Returns the share of its bits that are wrong after the code, at a bit error rate."""
+        if self.rung is None or self.code is None:
+            return ber
+        return self.rung.residual(8 * self.sizes[0] + self.code.parity_bits, ber)
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -84,6 +74,7 @@ class Plan:
     Attributes:
         tiers: At most 7, with ascending ends.
         interleaved: Whether the file's bits are permuted.
+        ladder: Where the codes of the tiers are from.
 
     Raises:
         SpecError: There are more tiers, or their ends do not ascend from 1 to 32.
@@ -91,6 +82,7 @@ class Plan:
 
     tiers: tuple[Tier, ...] = ()
     interleaved: bool = False
+    ladder: Ladder = BLOCKS
 
     def __post_init__(self) -> None:
         edges = [0, *(tier.end for tier in self.tiers)]
@@ -101,21 +93,21 @@ class Plan:
     def spans(self, size: int, safe: int = 0) -> Iterator[Span]:
         """Yields the stretches of a payload of a size in bytes, but for its first ``safe`` ones."""
         for start, length, rung in self._stretches(size, safe):
-            sizes = split_evenly(length, rung.data) if rung else (length,)
-            yield Span(start, sizes, rung.code if rung else None)
+            if rung is None:
+                yield Span(start, (length,))
+            else:
+                sizes, code = rung.blocks(length)
+                yield Span(start, sizes, rung, code)
 
     def coded_size(self, size: int, safe: int = 0) -> int:
         """Returns the bytes that a payload takes with parity, but for its first ``safe`` ones."""
-        return sum(
-            length + (-(-length // rung.data) * rung.code.parity_bits // 8 if rung else 0)
-            for _, length, rung in self._stretches(size, safe)
-        )
+        return sum(rung.coded_size(length) if rung else length for _, length, rung in self._stretches(size, safe))
 
     def _stretches(self, size: int, safe: int) -> Iterator[tuple[int, int, Rung | None]]:
         """Yields the first byte of each, its bytes, and how they are coded."""
         ends = [-(-size * tier.end // PARTS) for tier in self.tiers]
         edges = [min(max(safe, end), size) for end in (0, *ends, size)]
-        rungs = [LADDER[tier.code] for tier in self.tiers]
+        rungs = [self.ladder.rungs[tier.code] for tier in self.tiers]
         for (start, end), rung in zip(pairwise(edges), (*rungs, None), strict=True):
             if end > start:
                 yield start, end - start, rung
