@@ -24,7 +24,7 @@ PARTS = {
     "search of the trellis": ("trellis.py", ("select_trellis",)),
     "codewords to samples": ("trellis.py", ("spread",)),
     "rotations": ("rotated.py", ("analyse", "combine")),
-    "header, codes and interleaving": ("container.py", ("pack", "unpack")),
+    "header, codes and interleaving": ("container.py", ("pack", "unpack", "payload")),
 }
 
 

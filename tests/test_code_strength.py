@@ -11,6 +11,7 @@ from scipy.stats import binom, norm
 
 from chances import likely
 from codewords import draw, noisy, over_air, with_flips
+from flipproof.protection.accumulate import RepeatAccumulate
 from flipproof.protection.bch import BCH
 from flipproof.protection.code import Code
 from flipproof.protection.convolutional import Convolutional
@@ -181,3 +182,40 @@ def test_viterbi_takes_the_nearer_codeword_even_if_it_is_wrong():
     assert decoded.data.tolist() == np.eye(48, dtype=np.uint8)[10:11].tolist()
     assert decoded.flips.tolist() == [2]
     assert not decoded.failed.any()
+
+
+def test_repeat_accumulate_falls_off_where_it_should_on_a_binary_symmetric_channel():
+    """Rate 1/2, 2048 bits of data: capacity is reached at 0.11, the waterfall lies at about 0.095."""
+    code = RepeatAccumulate(data=256, parity=256)
+    data, words = draw(code, 24)
+    for ber, all_or_none in ((0.075, 0), (0.12, 24)):
+        decoded = code.decode(noisy(words, ber))
+        assert decoded.failed.sum() == all_or_none
+        assert ((decoded.data == data).all(axis=1) == ~decoded.failed).all()
+
+
+def test_repeat_accumulate_falls_off_where_it_should_in_gaussian_noise():
+    """Rate 1/2: capacity is reached at Eb/N0 = 0.19 dB; 1.6 dB is above the waterfall, 0.2 dB below."""
+    code = RepeatAccumulate(data=256, parity=256)
+    data, words = draw(code, 24)
+    for decibels, all_or_none in ((1.6, 0), (0.2, 24)):
+        ber = norm.sf(math.sqrt(2 * code.rate * 10 ** (decibels / 10)))
+        decoded = code.decode(*over_air(words, ber))
+        assert decoded.failed.sum() == all_or_none
+        assert ((decoded.data == data).all(axis=1) == ~decoded.failed).all()
+
+
+@pytest.mark.parametrize("size", [64, 200])
+def test_repeat_accumulate_finds_nearly_as_many_erased_bits_as_it_has_checks(size):
+    """All but some dozen; more than it has checks no code can."""
+    code = RepeatAccumulate(data=size, parity=size // 4)
+    data, words = draw(code, 6)
+    rng = np.random.default_rng(0)
+    for lost, expected in ((code.parity_bits - 40, 0), (code.parity_bits + 8, 6)):
+        llr = np.where(words, -np.inf, np.inf).astype(np.float32)
+        for row in llr:
+            row[rng.permutation(row.size)[:lost]] = 0
+        received = np.where(llr == 0, rng.integers(0, 2, words.shape, dtype=np.uint8), words)
+        decoded = code.decode(received, llr)
+        assert decoded.failed.sum() == expected
+        assert (decoded.data == data)[~decoded.failed].all()

@@ -3,7 +3,7 @@ r"""Irregular repeat-accumulate codes (Jin, Khandekar and McEliece, 2000) by bel
 Data bits are repeated, permuted and summed over parity checks; a parity bit is the sum modulo 2 of its check and of all
 before it. With :math:`s_j` the sum of the data bits of check :math:`j`, :math:`p_j = p_{j-1} + s_j`. Encoding is a
 running sum; decoding passes messages over a sparse graph, and comes the closer to the capacity of a channel the longer
-the block.
+the block. Erased bits that it does not find are solved for.
 
 The first seven twentieths of the data bits take part in twelve checks each, all others in three. Copy :math:`c` of the
 bits that have :math:`q` copies goes to the checks :math:`c, c + q, c + 2q, \dots`, so that no two copies of a bit meet.
@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 from flipproof.bits import BitArray
 from flipproof.errors import SpecError
 from flipproof.protection.code import Code, Decoded
+from flipproof.protection.linear import solve
 from flipproof.seeds import derive
 
 __all__ = ["RepeatAccumulate"]
@@ -49,6 +50,8 @@ FAINTEST = 1e-6
 """Smallest message: its function is finite."""
 LIKELY_RATES = 1e-4, 0.15
 """Bit error rates that decoders reckon with."""
+SPARE_CHECKS = 24
+"""Checks left over to verify a solution for erased bits: one in 2^24 wrong ones passes."""
 ENOUGH_CHECKS = 16
 """Checks without erased bits from which a bit error rate is estimated."""
 ASSUMED_RATE = 0.01
@@ -108,7 +111,10 @@ class RepeatAccumulate(Code):
         data, flips = received[:, :length].copy(), np.zeros(len(received), np.int64)
         failed = np.zeros(len(received), bool)
         for index, block in enumerate(received):
-            word = _believe(checks, _evidence(checks, block, None if llr is None else llr[index]), self.iterations)
+            evidence = _evidence(checks, block, None if llr is None else llr[index])
+            word = _believe(checks, evidence, self.iterations)
+            if word is None:
+                word = _fill(checks, block, np.flatnonzero(evidence == 0))
             failed[index] = word is None
             if word is not None:
                 data[index], flips[index] = word[:length], np.count_nonzero(word != block)
@@ -157,6 +163,22 @@ def _believe(checks: NDArray[np.int32], llr: NDArray[np.float32], iterations: in
         others_negative = np.bitwise_xor.reduce(negative, axis=1)[:, None] ^ negative
         np.negative(messages, out=messages, where=others_negative)
     return None
+
+
+def _fill(checks: NDArray[np.int32], block: BitArray, erased: NDArray[np.int64]) -> BitArray | None:
+    """Returns the codeword that a block is but for its erased bits, if it is one and these are determined."""
+    if not 0 < len(erased) <= len(checks) - SPARE_CHECKS:
+        return None
+    word, column = np.append(block, 0), np.full(len(block) + 1, -1)
+    word[erased], column[erased] = 0, np.arange(len(erased))
+    columns = np.zeros((len(checks), len(erased)), np.uint8)
+    row, place = np.nonzero(column[checks] >= 0)
+    columns[row, column[checks[row, place]]] = 1
+    found = solve(columns, np.bitwise_xor.reduce(word[checks], axis=1))
+    if found is None:
+        return None
+    word[erased] = found
+    return word[:-1]
 
 
 def _involution(x: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from flipproof.bits import BitArray
 
-__all__ = ["solve_erased"]
+__all__ = ["solve", "solve_erased"]
 
 
 def solve_erased(checks: BitArray, block: BitArray, erased: NDArray[np.int64], spare: int) -> BitArray | None:
@@ -27,8 +27,23 @@ def solve_erased(checks: BitArray, block: BitArray, erased: NDArray[np.int64], s
     rest = block.copy()
     rest[erased] = 0
     syndrome = (checks.astype(np.float32) @ rest.astype(np.float32)).astype(np.int64) & 1
-    rows = _words(np.column_stack([checks[:, erased], syndrome]).astype(np.uint8))
-    for column in range(len(erased)):
+    found = solve(checks[:, erased], syndrome.astype(np.uint8))
+    if found is None:
+        return None
+    rest[erased] = found
+    return rest
+
+
+def solve(columns: BitArray, sums: BitArray) -> BitArray | None:
+    """Returns the only bits (n,) whose columns (r, n) have given sums modulo 2 (r,).
+
+    By Gaussian elimination on rows packed into words.
+
+    Returns:
+        The bits, or None if there are none, or several.
+    """
+    size, rows = columns.shape[1], _words(np.column_stack([columns, sums]))
+    for column in range(size):
         hit = np.flatnonzero(rows[:, column >> 6] >> np.uint64(column & 63) & np.uint64(1))
         first = int(np.searchsorted(hit, column))
         if first == len(hit):
@@ -37,11 +52,8 @@ def solve_erased(checks: BitArray, block: BitArray, erased: NDArray[np.int64], s
         rows[hit] ^= pivot
         rows[hit[first]] = rows[column]
         rows[column] = pivot
-    solution = rows[:, len(erased) >> 6] >> np.uint64(len(erased) & 63) & np.uint64(1)
-    if solution[len(erased) :].any():
-        return None
-    rest[erased] = solution[: len(erased)]
-    return rest
+    solution = rows[:, size >> 6] >> np.uint64(size & 63) & np.uint64(1)
+    return None if solution[size:].any() else solution[:size].astype(np.uint8)
 
 
 def _words(bits: BitArray) -> NDArray[np.uint64]:
