@@ -101,8 +101,9 @@ class RepeatAccumulate(Code):
 
     def encode(self, data: BitArray) -> BitArray:  # noqa: D102 (inherited)
         members = _members(data.shape[1], self.parity_bits)
-        padded = np.pad(data, ((0, 0), (0, 1)))  # the bit of unused places is 0
-        sums = np.bitwise_xor.reduce(padded[:, members], axis=2)
+        sums = np.empty((len(data), self.parity_bits), np.uint8)
+        for block, row in zip(np.pad(data, ((0, 0), (0, 1))), sums, strict=True):  # the bit of unused places is 0
+            np.bitwise_xor.reduce(block[members], axis=1, out=row)
         return np.concatenate([data, np.bitwise_xor.accumulate(sums, axis=1)], axis=1)
 
     def decode(self, received: BitArray, llr: NDArray[np.float32] | None = None) -> Decoded:  # noqa: D102 (inherited)
