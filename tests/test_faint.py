@@ -15,6 +15,7 @@ from flipproof.codec.target import Target
 from flipproof.errors import SpecError
 from flipproof.metric.psnr import psnr
 from flipproof.prior.base import Prior
+from flipproof.prior.remembering import RememberingPrior
 from flipproof.prior.shipped import SHIPPED
 from flipproof.prior.small import SmallPrior
 from flipproof.schedule import Level
@@ -76,11 +77,11 @@ def test_leaving_out_is_worth_more_than_it_costs(codec):
     assert bold > whole
 
 
-def test_priors_in_memory_judge_themselves_and_shipped_ones_have_a_judge():
-    prior = SmallPrior.load("cpu", "float32", "small-1")
-    assert registry.codec("trellis", prior=prior)._judge() is prior
-    for name in ("small", "small-1", "small-3"):
-        judge = registry.codec(f"trellis[prior={name},precision=float32]")._judge()
+def test_shipped_priors_have_a_judge_and_others_judge_themselves():
+    assert isinstance(registry.codec("trellis", prior=Halving())._judge(), Halving)
+    loaded = RememberingPrior(SmallPrior.load("cpu", "float32", "small-3"))
+    for prior in ("small", "small-1", loaded):
+        judge = registry.codec("trellis", prior=prior, precision="float32")._judge()
         assert judge.fingerprint == SHIPPED["small-2"].fingerprint
 
 

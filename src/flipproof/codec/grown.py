@@ -24,7 +24,7 @@ from flipproof.errors import RateError
 from flipproof.image import ImageLike, to_rgb
 from flipproof.prior.base import Prior
 from flipproof.prior.load import load_prior
-from flipproof.prior.shipped import SHIPPED
+from flipproof.prior.shipped import weights_for
 from flipproof.schedule import GrownSchedule
 
 __all__ = ["GrownCodec"]
@@ -115,8 +115,9 @@ class GrownCodec(ChainCodec):
 
     def _judge(self) -> Prior:
         """Returns who tells faint detail from noise: a denoiser that is quicker than the prior, and stricter."""
-        shipped = not isinstance(self.prior, Prior) and self.prior in SHIPPED
-        return load_prior(JUDGE, self.device, self.precision) if shipped else self.denoiser
+        if weights_for(self.denoiser.fingerprint) is None:
+            return self.denoiser
+        return load_prior(JUDGE, self.device, self.denoiser.precision)
 
     def _schedule(self, common: Common) -> GrownSchedule:
         """Returns where the chain starts: a coarse grid of pixels, or the only grid of latents at most noise."""
