@@ -99,7 +99,12 @@ def _parts(file: Container, script: Script) -> Rows:
         name = f"payload, {_code(span)}"
         rows.append((name, str(8 * span.size)))
         if span.code:
-            rows.append((f"parity, {len(span.sizes)} blocks", str(8 * (span.coded - span.size))))
+            rows.append(
+                (
+                    f"parity, {len(span.sizes)} block{'s' if len(span.sizes) > 1 else ''}",
+                    str(8 * (span.coded - span.size)),
+                )
+            )
     return rows
 
 
