@@ -99,12 +99,8 @@ def _parts(file: Container, script: Script) -> Rows:
         name = f"payload, {_code(span)}"
         rows.append((name, str(8 * span.size)))
         if span.code:
-            rows.append(
-                (
-                    f"parity, {len(span.sizes)} block{'s' if len(span.sizes) > 1 else ''}",
-                    str(8 * (span.coded - span.size)),
-                )
-            )
+            blocks = "1 block" if len(span.sizes) == 1 else f"{len(span.sizes)} blocks"
+            rows.append((f"parity, {blocks}", str(8 * (span.coded - span.size))))
     return rows
 
 
