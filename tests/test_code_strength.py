@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from itertools import combinations
 
 import numpy as np
@@ -96,23 +97,28 @@ def test_reed_solomon_is_lost_as_often_as_computed():
     assert likely(block_losses(code, 1.2e-2, 300), 300, probability)
 
 
-def test_ldpc_falls_off_where_it_should_on_a_binary_symmetric_channel():
-    """Rate 1/2, 2048 bits of data: capacity is reached at 0.11, the waterfall lies at about 0.08."""
-    code = LDPC(data=256, parity=256, ber=0.07)
-    data, words = draw(code, 24)
-    for ber, all_or_none in ((0.06, 0), (0.12, 24)):
-        decoded = code.decode(noisy(words, ber))
-        assert decoded.failed.sum() == all_or_none
-        assert ((decoded.data == data).all(axis=1) == ~decoded.failed).all()
+@pytest.mark.parametrize(
+    ("code", "below"), [(LDPC(data=256, parity=256, ber=0.07), 0.06), (RepeatAccumulate(256, 256), 0.075)], ids=str
+)
+def test_sparse_codes_fall_off_where_they_should_on_a_binary_symmetric_channel(code, below):
+    """Rate 1/2, 2048 bits of data: capacity is reached at 0.11, the waterfalls lie at about 0.08 and 0.095."""
+    check_waterfall(code, lambda words, ber: (noisy(words, ber),), (below, 0.12))
 
 
-def test_ldpc_falls_off_where_it_should_in_gaussian_noise():
-    """Rate 1/2: capacity is reached at Eb/N0 = 0.19 dB; 1.8 dB is above the waterfall, 0.3 dB below."""
-    code = LDPC(data=256, parity=256)
+@pytest.mark.parametrize(
+    ("code", "decibels"), [(LDPC(data=256, parity=256), (1.8, 0.3)), (RepeatAccumulate(256, 256), (1.6, 0.2))], ids=str
+)
+def test_sparse_codes_fall_off_where_they_should_in_gaussian_noise(code, decibels):
+    """Rate 1/2: capacity is reached at Eb/N0 = 0.19 dB; the first number is above the waterfall, the second below."""
+    rates = [float(norm.sf(math.sqrt(2 * code.rate * 10 ** (ratio / 10)))) for ratio in decibels]
+    check_waterfall(code, over_air, rates)
+
+
+def check_waterfall(code: Code, send: Callable[..., tuple[np.ndarray, ...]], rates: Sequence[float]) -> None:
+    """No block is lost at the first bit error rate, all are at the second, and the decoder says so."""
     data, words = draw(code, 24)
-    for decibels, all_or_none in ((1.8, 0), (0.3, 24)):
-        ber = norm.sf(math.sqrt(2 * code.rate * 10 ** (decibels / 10)))
-        decoded = code.decode(*over_air(words, ber))
+    for ber, all_or_none in zip(rates, (0, 24), strict=True):
+        decoded = code.decode(*send(words, ber))
         assert decoded.failed.sum() == all_or_none
         assert ((decoded.data == data).all(axis=1) == ~decoded.failed).all()
 
@@ -182,27 +188,6 @@ def test_viterbi_takes_the_nearer_codeword_even_if_it_is_wrong():
     assert decoded.data.tolist() == np.eye(48, dtype=np.uint8)[10:11].tolist()
     assert decoded.flips.tolist() == [2]
     assert not decoded.failed.any()
-
-
-def test_repeat_accumulate_falls_off_where_it_should_on_a_binary_symmetric_channel():
-    """Rate 1/2, 2048 bits of data: capacity is reached at 0.11, the waterfall lies at about 0.095."""
-    code = RepeatAccumulate(data=256, parity=256)
-    data, words = draw(code, 24)
-    for ber, all_or_none in ((0.075, 0), (0.12, 24)):
-        decoded = code.decode(noisy(words, ber))
-        assert decoded.failed.sum() == all_or_none
-        assert ((decoded.data == data).all(axis=1) == ~decoded.failed).all()
-
-
-def test_repeat_accumulate_falls_off_where_it_should_in_gaussian_noise():
-    """Rate 1/2: capacity is reached at Eb/N0 = 0.19 dB; 1.6 dB is above the waterfall, 0.2 dB below."""
-    code = RepeatAccumulate(data=256, parity=256)
-    data, words = draw(code, 24)
-    for decibels, all_or_none in ((1.6, 0), (0.2, 24)):
-        ber = norm.sf(math.sqrt(2 * code.rate * 10 ** (decibels / 10)))
-        decoded = code.decode(*over_air(words, ber))
-        assert decoded.failed.sum() == all_or_none
-        assert ((decoded.data == data).all(axis=1) == ~decoded.failed).all()
 
 
 @pytest.mark.parametrize("size", [64, 200])

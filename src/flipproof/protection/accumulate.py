@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from flipproof.bits import BitArray
 from flipproof.errors import SpecError
-from flipproof.protection.code import Code, Decoded
+from flipproof.protection.code import ByteCode, Decoded
 from flipproof.protection.linear import solve
 from flipproof.seeds import derive
 
@@ -59,7 +59,7 @@ ASSUMED_RATE = 0.01
 
 
 @dataclass(frozen=True)
-class RepeatAccumulate(Code):
+class RepeatAccumulate(ByteCode):
     """An irregular repeat-accumulate code.
 
     Decoders need not be told how good the channel is: where they have bits only, the share of parity checks that fail
@@ -88,16 +88,6 @@ class RepeatAccumulate(Code):
             raise SpecError(f"ira: expected a rate from {LEAST_RATE} to {MOST_RATE}, got {self.rate:.3g}")
         if not 1 <= self.iterations <= 1000:
             raise SpecError(f"ira: expected iterations from 1 to 1000, got {self.iterations}")
-
-    @property
-    def data_bits(self) -> int:
-        """Data bits of a full block."""
-        return 8 * self.data
-
-    @property
-    def parity_bits(self) -> int:
-        """Parity bits of every block, shortened or not."""
-        return 8 * self.parity
 
     def encode(self, data: BitArray) -> BitArray:  # noqa: D102 (inherited)
         members = _members(data.shape[1], self.parity_bits)

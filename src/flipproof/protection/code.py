@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from flipproof.bits import BitArray
 from flipproof.registry import spelled
 
-__all__ = ["Code", "Decoded"]
+__all__ = ["ByteCode", "Code", "Decoded"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,3 +70,20 @@ class Code(ABC):
     def __str__(self) -> str:
         """The canonical spelling, as in ``bch,t=7``."""
         return ",".join([self.name, *(f"{f.name}={spelled(getattr(self, f.name))}" for f in fields(self))])  # type: ignore[arg-type]
+
+
+class ByteCode(Code):
+    """A block code with whole bytes of data in a full block and of parity in every block, its parameters."""
+
+    data: int
+    parity: int
+
+    @property
+    def data_bits(self) -> int:
+        """Data bits of a full block."""
+        return 8 * self.data
+
+    @property
+    def parity_bits(self) -> int:
+        """Bits that a block has beyond its data, shortened or not."""
+        return 8 * self.parity

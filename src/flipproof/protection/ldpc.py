@@ -20,7 +20,7 @@ from torch import Tensor
 from flipproof.bits import BitArray
 from flipproof.errors import SpecError
 from flipproof.protection.circular import combine, repeat
-from flipproof.protection.code import Code, Decoded
+from flipproof.protection.code import ByteCode, Decoded
 from flipproof.protection.library import load_library
 
 __all__ = ["LDPC"]
@@ -39,7 +39,7 @@ BATCH_BITS = 2**16
 
 
 @dataclass(frozen=True)
-class LDPC(Code):
+class LDPC(ByteCode):
     """A 5G LDPC code with the rate matching of the standard, redundancy version 0.
 
     A shortened block takes the code for half as much data, or a quarter and so on, if its data fit there; zeros fill up
@@ -77,16 +77,6 @@ class LDPC(Code):
             raise SpecError(f"ldpc: expected ber above 0 and below 0.5, got {self.ber}")
         if not 1 <= self.iterations <= 1000:
             raise SpecError(f"ldpc: expected iterations from 1 to 1000, got {self.iterations}")
-
-    @property
-    def data_bits(self) -> int:
-        """Data bits of a full block."""
-        return 8 * self.data
-
-    @property
-    def parity_bits(self) -> int:
-        """Bits of a block beyond its data."""
-        return 8 * self.parity
 
     def encode(self, data: BitArray) -> BitArray:  # noqa: D102 (inherited)
         length = data.shape[1]

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from flipproof.bits import BitArray
 from flipproof.errors import SpecError
-from flipproof.protection.code import Code, Decoded
+from flipproof.protection.code import ByteCode, Decoded
 from flipproof.protection.library import load_library
 
 __all__ = ["ReedSolomon"]
@@ -31,7 +31,7 @@ ByteArray = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
-class ReedSolomon(Code):
+class ReedSolomon(ByteCode):
     r"""A Reed-Solomon code over GF(2^8), field polynomial 0x11D, roots :math:`\alpha^0, \alpha^1, \dots`, shortened.
 
     Attributes:
@@ -50,16 +50,6 @@ class ReedSolomon(Code):
         if self.data < 1 or self.parity < 2 or self.data + self.parity > LONGEST:
             got = f"{self.data} and {self.parity}"
             raise SpecError(f"rs: expected data from 1 and parity from 2 bytes, {LONGEST} together at most, got {got}")
-
-    @property
-    def data_bits(self) -> int:
-        """Data bits of a full block."""
-        return 8 * self.data
-
-    @property
-    def parity_bits(self) -> int:
-        """Parity bits of a block."""
-        return 8 * self.parity
 
     def encode(self, data: BitArray) -> BitArray:  # noqa: D102 (inherited)
         coded = b"".join(self._codec.encode(block.tobytes()) for block in np.packbits(data, axis=1))
