@@ -5,6 +5,7 @@ import sys
 import numpy as np
 import pytest
 from PIL import Image
+from rich.console import Console
 
 import flipproof
 from flipproof import cli
@@ -237,6 +238,13 @@ def test_interrupting_says_so(run, png, tmp_path, monkeypatch):
     monkeypatch.setattr("flipproof.api.encode", interrupt)
     code, _, error = run("encode", png, tmp_path / "a.flip")
     assert (code, error) == (130, "flipproof: interrupted\n")
+
+
+def test_terminals_are_told_what_goes_on(run, png, tmp_path, monkeypatch):
+    monkeypatch.setattr(cli, "err", Console(stderr=True, force_terminal=True, color_system=None))
+    _, _, text = run("encode", png, tmp_path / "a.flip", "--codec", "jpeg", "--bpp", 1)
+    assert "encoding photo.png" in text
+    assert "decoding a.flip" in run("decode", tmp_path / "a.flip", tmp_path / "b.png")[2]
 
 
 def test_unknown_picture_format(run, png, tmp_path):

@@ -8,6 +8,7 @@ from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from typer.exceptions import TyperException
 
@@ -71,7 +72,8 @@ def encode(
     rgb = to_rgb(picture)
     matters = None if priority is None else to_rgb(priority).mean(axis=2)
     made = registry.codec(codec, prior=prior, device=device, precision=precision)
-    data = api.encode(rgb, made, bpp, psnr, matters)
+    with _busy(f"encoding {picture.name}"):
+        data = api.encode(rgb, made, bpp, psnr, matters)
     file.write_bytes(data)
     rate = 8 * len(data) / (rgb.shape[0] * rgb.shape[1])
     missed = "" if bpp is None or abs(rate / bpp - 1) <= 0.01 else f"; {bpp:g} asked, the nearest below that it can use"
@@ -114,7 +116,8 @@ def decode(
         "precision": precision,
         "views": views,
     }
-    result = api.decode(file, codec, strict, upto, **{name: value for name, value in chosen.items() if value})
+    with _busy(f"decoding {file.name}"):
+        result = api.decode(file, codec, strict, upto, **{name: value for name, value in chosen.items() if value})
     try:
         Image.fromarray(result.picture).save(picture)
     except PILLOW_ERRORS as error:
@@ -201,6 +204,14 @@ def _distinct(source: Path, target: Path) -> None:
     """Refuses to write over what is read."""
     if target.exists() and source.exists() and source.samefile(target):
         raise SpecError(f"expected two different files, got {source} twice")
+
+
+def _busy(what: str) -> Progress:
+    """Returns a line for terminals that says what goes on, and for how long; a context manager."""
+    columns = SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn()
+    line = Progress(*columns, console=err, transient=True, disable=not err.is_terminal)
+    line.add_task(what, total=None)
+    return line
 
 
 def _fail(message: str) -> NoReturn:
