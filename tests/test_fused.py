@@ -20,7 +20,7 @@ def operands(kind):
 @pytest.fixture(params=[True, False], ids=["one pass", "two passes"])
 def _either(request, monkeypatch):
     if not request.param:
-        monkeypatch.setattr(fused, "_there", lambda: False)
+        monkeypatch.setattr(fused, "_there", lambda _: False)
 
 
 @pytest.mark.usefixtures("_either")
@@ -39,7 +39,16 @@ def test_both_are_the_formula(kind, tolerance):
 
 def test_this_pytorch_has_them():
     """Nothing breaks without; but the shipped prior is slower, and it would be good to know."""
-    assert fused._there() is torch.backends.mkldnn.is_available()
+    assert fused._there(torch.float32) is torch.backends.mkldnn.is_available()
+    assert fused._there(torch.bfloat16) is torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+
+def test_processors_without_bfloat16_are_noticed(monkeypatch):
+    def refuse(x, *_):
+        raise RuntimeError("mkldnn_convolution: bf16 path needs the cpu support avx_ne_convert or avx512bw")
+
+    monkeypatch.setattr(fused, "_fused_relu", refuse)
+    assert not fused._there.__wrapped__(torch.bfloat16)
 
 
 def test_missing_ones_are_noticed(monkeypatch):
@@ -47,12 +56,13 @@ def test_missing_ones_are_noticed(monkeypatch):
         raise AttributeError("'_OpNamespace' 'mkldnn' object has no attribute '_convolution_pointwise'")
 
     monkeypatch.setattr(fused, "_fused_relu", gone)
-    assert not fused._there.__wrapped__()
+    assert not fused._there.__wrapped__(torch.float32)
 
 
-def test_changed_ones_are_noticed(monkeypatch):
+@pytest.mark.parametrize("kind", fused.TOLERANCES)
+def test_changed_ones_are_noticed(monkeypatch, kind):
     monkeypatch.setattr(fused, "_fused_add", lambda total, *_: total)
-    assert not fused._there.__wrapped__()
+    assert not fused._there.__wrapped__(kind)
 
 
 @torch.inference_mode()
