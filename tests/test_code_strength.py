@@ -190,7 +190,7 @@ def test_viterbi_takes_the_nearer_codeword_even_if_it_is_wrong():
     assert not decoded.failed.any()
 
 
-@pytest.mark.parametrize("size", [64, 200])
+@pytest.mark.parametrize("size", [64, 200, 1000])
 def test_repeat_accumulate_finds_nearly_as_many_erased_bits_as_it_has_checks(size):
     """All but some dozen; more than it has checks no code can."""
     code = RepeatAccumulate(data=size, parity=size // 4)

@@ -22,7 +22,7 @@ from flipproof.protection.bch import BCH
 from flipproof.protection.blocks import Recovered, protect, recover, split_evenly
 from flipproof.protection.design import check_protection, design, make_plan, price
 from flipproof.protection.ladder import BLOCKS, LADDERS, LONG, BlockRung
-from flipproof.protection.linear import solve_erased
+from flipproof.protection.linear import MOST_ASIDE, solve, solve_erased, solve_sparse
 from flipproof.protection.plan import PARTS, UNPROTECTED, Plan, Span, Tier
 
 
@@ -60,6 +60,31 @@ def test_erased_bits_are_solved_for_where_they_are_determined(data):
         assert (found == fitting[0]).all()
     else:
         assert found is None
+
+
+@settings(max_examples=300)
+@given(st.data())
+def test_bits_are_solved_for_from_sums_of_a_few(data):
+    """Against elimination of the whole system."""
+    size, count = data.draw(st.integers(0, 30)), data.draw(st.integers(0, 40))
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
+    columns = (rng.random((count, size)) < data.draw(st.floats(0, 0.5))).astype(np.uint8)
+    sums = columns.astype(int) @ rng.integers(0, 2, size) % 2
+    if data.draw(st.booleans()):
+        sums[rng.random(count) < 0.1] ^= 1
+    members = [np.flatnonzero(row).tolist() for row in columns]
+    found, expected = solve_sparse(members, sums.astype(np.uint8), size), solve(columns, sums.astype(np.uint8))
+    assert (found is None) == (expected is None)
+    if expected is not None:
+        assert (found == expected).all()
+
+
+def test_no_more_bits_are_set_aside_than_can_be_found_in_time():
+    size = 2 * MOST_ASIDE + 4
+    rng = np.random.default_rng(0)
+    members = [rng.choice(size, size // 2, replace=False).tolist() for _ in range(8)]
+    assert solve_sparse(members, np.zeros(8, np.uint8), size) is None
+    assert solve_sparse([list(range(size))], np.zeros(1, np.uint8), size) is None
 
 
 # Blocks

@@ -3,7 +3,7 @@ r"""Irregular repeat-accumulate codes (Jin, Khandekar and McEliece, 2000) by bel
 Data bits are repeated, permuted and summed over parity checks; a parity bit is the sum modulo 2 of its check and of all
 before it. With :math:`s_j` the sum of the data bits of check :math:`j`, :math:`p_j = p_{j-1} + s_j`. Encoding is a
 running sum; decoding passes messages over a sparse graph, and comes the closer to the capacity of a channel the longer
-the block. Erased bits that it does not find are solved for.
+the block. Where bits are erased and nothing else is wrong, they are solved for.
 
 The first seven twentieths of the data bits take part in twelve checks each, all others in three. Copy :math:`c` of the
 bits that have :math:`q` copies goes to the checks :math:`c, c + q, c + 2q, \dots`, so that no two copies of a bit meet.
@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from flipproof.bits import BitArray
 from flipproof.errors import SpecError
 from flipproof.protection.code import ByteCode, Decoded
-from flipproof.protection.linear import solve
+from flipproof.protection.linear import solve_sparse
 from flipproof.seeds import derive
 
 __all__ = ["RepeatAccumulate"]
@@ -103,9 +103,9 @@ class RepeatAccumulate(ByteCode):
         failed = np.zeros(len(received), bool)
         for index, block in enumerate(received):
             evidence = _evidence(checks, block, None if llr is None else llr[index])
-            word = _believe(checks, evidence, self.iterations)
+            word = _fill(checks, block, np.flatnonzero(evidence == 0))
             if word is None:
-                word = _fill(checks, block, np.flatnonzero(evidence == 0))
+                word = _believe(checks, evidence, self.iterations)
             failed[index] = word is None
             if word is not None:
                 data[index], flips[index] = word[:length], np.count_nonzero(word != block)
@@ -160,12 +160,10 @@ def _fill(checks: NDArray[np.int32], block: BitArray, erased: NDArray[np.int64])
     """Returns the codeword that a block is but for its erased bits, if it is one and these are determined."""
     if not 0 < len(erased) <= len(checks) - SPARE_CHECKS:
         return None
-    word, column = np.append(block, 0), np.full(len(block) + 1, -1)
-    word[erased], column[erased] = 0, np.arange(len(erased))
-    columns = np.zeros((len(checks), len(erased)), np.uint8)
-    row, place = np.nonzero(column[checks] >= 0)
-    columns[row, column[checks[row, place]]] = 1
-    found = solve(columns, np.bitwise_xor.reduce(word[checks], axis=1))
+    word, number = np.append(block, 0), np.full(len(block) + 1, -1)
+    word[erased], number[erased] = 0, np.arange(len(erased))
+    members = [[bit for bit in bits if bit >= 0] for bits in number[checks].tolist()]
+    found = solve_sparse(members, np.bitwise_xor.reduce(word[checks], axis=1), len(erased))
     if found is None:
         return None
     word[erased] = found
