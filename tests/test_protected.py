@@ -68,6 +68,15 @@ def test_lost_packets_are_found_again():
     assert psnr(result.picture, PICTURE) > psnr(CLEAN.picture, PICTURE) - 1
 
 
+def test_a_plan_for_losses_bears_them_whole_and_costs_nothing_more_than_its_parity():
+    made = flipproof.encode(PICTURE, "trellis[protect=uep[loss=0.25]]", bpp=1.5)
+    results = registry.codec("trellis").decode_many([lose(made, 0.2, 16, seed) for seed in range(6)])
+    assert sum(result.damage.missing_bits == 0 for result in results) >= 4
+    plain = registry.codec("trellis").decode_many([lose(FILE, 0.2, 16, seed) for seed in range(6)])
+    gain = [psnr(a.picture, PICTURE) - psnr(b.picture, PICTURE) for a, b in zip(results, plain, strict=True)]
+    assert np.mean(gain) > 0.5
+
+
 def test_lost_steps_are_reported_where_they_are():
     result = registry.codec("trellis").decode(lose(FILE, 0.3, 16, seed=2))
     lost = [step.lost for step in result.damage.steps]
@@ -176,7 +185,7 @@ def test_every_chain_codec_can_be_protected(spec, protect):
     assert flipproof.decode(np.packbits(bits).tobytes()).damage.repaired_bits > 0
 
 
-@pytest.mark.parametrize("protect", ["all", "uep[ber=2]", "uep[ber=x]", "uniform[t=7]", "uniform[ber=1]", "none[t=8]"])
+@pytest.mark.parametrize("protect", ["all", "uep[ber=2]", "uep[loss=x]", "uniform[t=7]", "uniform[ber=1]", "none[t=8]"])
 def test_bad_protection_is_a_spec_error(protect):
     with pytest.raises(SpecError):
         registry.codec(f"tracks[protect={protect}]")

@@ -282,13 +282,22 @@ def all_neighbours(plan: Plan) -> Iterator[Plan]:
 @pytest.mark.parametrize(("ber", "gap"), [(1e-5, 0.01), (1e-3, 0.01), (0.01, 0.02), (0.03, 0.1)])
 def test_no_change_of_one_part_gains_much(codec, ber, gap, size):
     """In decibels, over all codes for every thirty-second, in any order."""
-    rates = tuple(min(0.5, ber * factor) for factor in designing.RANGE)
-    damage = designing.DAMAGE[codec]
-    best = design(codec, ber, size)
-    least = price(best, damage, rates, size)
-    assert min(price(other, damage, rates, size) for other in all_neighbours(best)) > least - gap
+    rates = {ber * factor: weight for factor, weight in designing.RANGE.items()}
+    check_no_change_gains(design(codec, size, ber), gap, designing.DAMAGE[codec], rates, {}, size)
+
+
+@pytest.mark.parametrize("size", [100, 700, 3000])
+@pytest.mark.parametrize("loss", [0.01, 0.1, 0.3])
+def test_no_change_of_one_part_gains_much_where_bits_are_lost(loss, size):
+    losses = {loss * factor: weight for factor, weight in designing.LOSSES.items()}
+    check_no_change_gains(design("trellis", size, loss=loss), 0.1, designing.DAMAGE["trellis"], {}, losses, size)
+
+
+def check_no_change_gains(best, gap, *channel):
+    least = price(best, *channel)
+    assert min(price(other, *channel) for other in all_neighbours(best)) > least - gap
     for one in (Plan(interleaved=True), *(Plan((Tier(rung, PARTS),), True, LONG) for rung in range(8))):
-        assert least <= price(one, damage, rates, size)
+        assert least <= price(one, *channel)
 
 
 def test_a_price_is_that_of_the_formula():
@@ -302,7 +311,39 @@ def test_a_price_is_that_of_the_formula():
         place += count
     flips = sum(v * 10 * math.log10(1 + a) for v, a in zip(designing.RANGE.values(), added, strict=True))
     expected = designing.DECIBELS_PER_DOUBLING * math.log2(coded / size) + flips
-    assert price(plan, damage, rates, coded) == pytest.approx(expected)
+    weights = dict(zip(rates, designing.RANGE.values(), strict=True))
+    assert price(plan, damage, weights, {}, coded) == pytest.approx(expected)
+
+
+def test_the_price_of_lost_bits_is_that_of_the_formula():
+    """A tier of three blocks, of which each is lost with a chance of q, then bare bytes."""
+    plan, size, loss = Plan((Tier(7, 16),)), 2 * 3 * 43, 0.6
+    q = next(plan.spans(size)).lost(loss)
+    assert 0.05 < q < 0.95
+    chances = [q, (1 - q) * q, (1 - q) ** 2 * q, (1 - q) ** 3]
+    halvings = sum(p * math.log2(size / max(1, 43 * whole)) for whole, p in enumerate(chances))
+    coded = plan.coded_size(size)
+    expected = designing.DECIBELS_PER_DOUBLING * (math.log2(coded / size) + 0.7 * halvings)
+    assert price(plan, (1.0,) * 32, {}, {loss: 0.7}, coded) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("rung", LONG.rungs, ids=lambda rung: rung.title)
+@pytest.mark.parametrize("size", [150, 900])
+def test_lost_bits_are_found_about_as_often_as_is_said(rung, size):
+    """A block in ten or less is said to stay lost: no more than half do; nine in ten, thirty bits added: half or more.
+
+    Not wrong by chance but with odds of 1e-5, if what is said holds.
+    """
+    (data,), code = rung.blocks(size)
+    bits = 8 * data + code.parity_bits
+    rng, losses = np.random.default_rng(size), np.linspace(0.001, 0.9, 2000)
+    said = np.array([Span(0, (data,), rung, code).lost(loss) for loss in losses])
+    words = code.encode(rng.integers(0, 2, (16, 8 * data), dtype=np.uint8))
+    for loss, expected in ((losses[said < 0.1][-1], False), (losses[said > 0.9][0] + 30 / bits, True)):
+        llr = np.where(words, -np.inf, np.inf).astype(np.float32)
+        llr[rng.random(words.shape) < loss] = 0
+        lost = code.decode(np.where(llr == 0, 0, words), llr).failed.mean()
+        assert lost >= 0.5 if expected else lost <= 0.5
 
 
 @pytest.mark.parametrize("codec", sorted(designing.DAMAGE))
@@ -310,7 +351,7 @@ def test_larger_files_have_room_for_more(codec):
     """But for three tenths, which a stronger code may take when it pays."""
     most = 0
     for size in range(100, 2000, 20):
-        plan = design(codec, 0.01, size)
+        plan = design(codec, size, 0.01)
         room = max(payload for payload in range(size + 1) if plan.coded_size(payload) <= size)
         assert room > 0.7 * most
         most = max(most, room)
@@ -318,7 +359,7 @@ def test_larger_files_have_room_for_more(codec):
 
 def test_worse_channels_get_more_parity():
     """As long as protection is worth its while, to within a fiftieth: where most blocks would fail, none is."""
-    sizes = [design("tracks", float(ber), 3000).coded_size(3000) for ber in np.geomspace(1e-6, 0.03, 30)]
+    sizes = [design("tracks", 3000, float(ber)).coded_size(3000) for ber in np.geomspace(1e-6, 0.03, 30)]
     assert all(worse > 0.98 * better for better, worse in pairwise(sizes))
     assert sizes[0] < 3050
     assert sizes[-1] > 4000
@@ -327,10 +368,17 @@ def test_worse_channels_get_more_parity():
 def test_what_comes_first_is_protected_best():
     """Damage falls along a file, so codes never get stronger, and a header can hold the tiers."""
     for codec, ber, size in product(designing.DAMAGE, np.geomspace(1e-6, 0.1, 12), (1, 100, 300, 700, 1500, 10_000)):
-        plan = design(codec, float(ber), size)
-        assert plan.interleaved
-        assert all(a.code > b.code and a.end < b.end for a, b in pairwise(plan.tiers))
-        assert len(plan.tiers) <= 7
+        for plan in (design(codec, size, float(ber)), design(codec, size, loss=5 * float(ber))):
+            assert plan.interleaved
+            assert all(a.code > b.code and a.end < b.end for a, b in pairwise(plan.tiers))
+            assert len(plan.tiers) <= 7
+
+
+def test_more_losses_get_more_parity():
+    sizes = [design("trellis", 3000, loss=float(loss)).coded_size(3000) for loss in np.geomspace(0.01, 0.5, 12)]
+    assert all(worse > 0.98 * better for better, worse in pairwise(sizes))
+    assert sizes[0] < 3000 / 0.9
+    assert sizes[-1] > 3000 / 0.5
 
 
 @pytest.mark.parametrize(
@@ -352,8 +400,10 @@ def test_spellings_of_a_plan(text, tiers):
 
 def test_unequal_protection_has_a_rate_to_design_for():
     assert make_plan("uep", "tracks", 1000) == make_plan("uep[ber=0.01]", "tracks", 1000)
-    assert make_plan("uep[ber=1e-2]", "tracks", 1000) == design("tracks", 0.01, 1000)
+    assert make_plan("uep[ber=1e-2]", "tracks", 1000) == design("tracks", 1000, 0.01)
     assert make_plan("uep[ber=0.001]", "tracks", 1000) != make_plan("uep", "tracks", 1000)
+    assert make_plan("uep[loss=0.1]", "tracks", 1000) == design("tracks", 1000, loss=0.1)
+    assert make_plan("uep[loss=0.1,ber=0.01]", "tracks", 1000) == design("tracks", 1000, 0.01, 0.1)
 
 
 @pytest.mark.parametrize(
@@ -365,10 +415,12 @@ def test_unequal_protection_has_a_rate_to_design_for():
         ("uep[t=20]", "protection none"),
         ("uniform[t=7]", "t to be one of 8, 12, 14, 16, 20, 28, 40, 64, got 7"),
         ("uniform[t=many]", "t to be one of"),
-        ("uep[ber=0]", "bit error rate from 1e-6 to 0.1"),
+        ("uep[ber=0]", "bit error rate from 1e-06 to 0.1"),
         ("uep[ber=0.2]", "got 0.2"),
         ("uep[ber=nan]", "bit error rate"),
         ("uep[ber=often]", "got often"),
+        ("uep[loss=0]", "loss from 0.01 to 0.5"),
+        ("uep[loss=0.6,ber=0.01]", "got 0.6"),
         ("uep[", "expected brackets"),
         ("", "expected"),
     ],

@@ -64,8 +64,9 @@ class ChainCodec(Codec):
         reconstruction: What a decoder makes of the end of a chain: ``mse``, the least squared error; ``crisp``, what
             it suggests; ``sharp``, what looks like a photograph; None, what suits the codec.
         protect: Protection of the payload: ``none``; ``uniform[t=20]``, one code for all of it; ``uep[ber=0.01]``, the
-            plan that is best over a range of bit error rates, see :mod:`flipproof.protection.design`. A decoder takes
-            it from the file. The header is always protected.
+            plan that is best over a range of bit error rates; ``uep[loss=0.1]``, over a range of shares of the bits
+            that are lost; both in one; see :mod:`flipproof.protection.design`. A decoder takes it from the file. The
+            header is always protected.
         precision: Type the denoiser computes in: float32, float16 or bfloat16; int8, for shipped ones on a CPU;
             ``auto``, what suits this machine, see :func:`flipproof.prior.load.concrete_precision`. A prior in memory
             keeps its own.

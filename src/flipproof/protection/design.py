@@ -11,15 +11,21 @@ The plan minimises, in decibels,
     + \sum_p v_p\, 10 \log_{10} \Big( 1 + \sum_i w_i\, q_{c_i}(p) \Big),
 
 what the parity costs a file of given size whose quality grows by :math:`S` decibels with each doubling of its rate, and
-what flips cost, weighted over bit error rates. Damage falls along a payload, so codes never get stronger, and a plan is
-known by where each of them ends. From the best single code on, one end after the other is moved while that helps.
+what flips cost, weighted over bit error rates.
+
+Where a share of all bits is lost, and it is known which, as in lost packets, a block is whole or useless, and chains
+end before the first useless one. If a share :math:`s` of the payload comes before it, that costs
+:math:`S \log_2 (1 / s)` decibels, weighted over shares that are lost.
+
+Damage falls along a payload, so codes never get stronger, and a plan is known by where each of them ends. From the best
+single code on, one end after the other is moved while that helps.
 """
 
 from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from itertools import pairwise
 
@@ -28,7 +34,7 @@ import numpy as np
 from flipproof import registry
 from flipproof.errors import SpecError
 from flipproof.protection.ladder import BLOCKS, LONG, BlockRung
-from flipproof.protection.plan import MOST_TIERS, PARTS, UNPROTECTED, Plan, Tier
+from flipproof.protection.plan import MOST_TIERS, PARTS, UNPROTECTED, Plan, Span, Tier
 
 __all__ = ["check_protection", "design", "make_plan", "price"]
 
@@ -36,6 +42,10 @@ DECIBELS_PER_DOUBLING = 2.2
 """What a doubling of the rate gains around 0.1 bits per pixel."""
 RANGE = {0.01: 0.2, 0.1: 0.4, 1.0: 0.6, 3.0: 0.06, 5.0: 0.02}
 """Weights of multiples of the design bit error rate."""
+LOSSES = {0.5: 0.4, 1.0: 0.6, 1.5: 0.2, 2.0: 0.05}
+"""Weights of multiples of the design loss: of a few dozen packets, now and then twice as many are lost as usual."""
+LIMITS = {"ber": (1e-6, 0.1, "bit error rate"), "loss": (0.01, 0.5, "loss")}
+"""What a plan can be designed for: from, to, and its name."""
 MOVES = (1, 2, 4, 8)
 """Thirty-seconds by which an end moves at once."""
 # fmt: off
@@ -64,7 +74,8 @@ def check_protection(protect: str) -> None:
     """Checks the spelling of a protection.
 
     Raises:
-        SpecError: It is none of ``none``, ``uniform[t=...]`` and ``uep[ber=...]``, or a value is out of range.
+        SpecError: It is none of ``none``, ``uniform[t=...]``, ``uep[ber=...]``, ``uep[loss=...]`` and
+            ``uep[ber=...,loss=...]``, or a value is out of range.
     """
     make_plan(protect, "tracks", 1)
 
@@ -74,7 +85,8 @@ def make_plan(protect: str, codec: str, size: int) -> Plan:
     """Returns the plan that a spelling stands for.
 
     Arguments:
-        protect: ``none``; ``uniform[t=20]`` with t of one of the codes of the ladder; ``uep[ber=0.01]``.
+        protect: ``none``; ``uniform[t=20]`` with t of one of the codes of the ladder; ``uep[ber=0.01]``;
+            ``uep[loss=0.1]``; ``uep[ber=0.001,loss=0.1]``.
         codec: Name of the codec, whose damage the plan is designed for.
         size: Bytes of the payload with its parity, about; small ones get fewer tiers.
 
@@ -86,23 +98,30 @@ def make_plan(protect: str, codec: str, size: int) -> Plan:
         return UNPROTECTED
     if name == "uniform" and set(texts) <= {"t"}:
         return Plan((Tier(_rung(texts.get("t", "20")), PARTS),), interleaved=True)
-    if name == "uep" and set(texts) <= {"ber"}:
-        return design(codec, _rate(texts.get("ber", "0.01")), size)
-    raise SpecError(f"expected protection none, uniform[t=...] or uep[ber=...], got {protect!r}")
+    if name == "uep" and set(texts) <= set(LIMITS):
+        return design(codec, size, **{key: _share(key, text) for key, text in (texts or {"ber": "0.01"}).items()})
+    raise SpecError(f"expected protection none, uniform[t=...] or uep[ber=...,loss=...], got {protect!r}")
 
 
-def design(codec: str, ber: float, size: int) -> Plan:
-    """Returns a plan for a codec, a range of bit error rates up to ``ber``, and so many bytes with parity.
+def design(codec: str, size: int, ber: float = 0.0, loss: float = 0.0) -> Plan:
+    """Returns the plan for a channel.
 
     No move of one end makes it cheaper, and no single code for everything is. Prices are those of plans as they come
     out in blocks: small payloads have short ones.
+
+    Arguments:
+        codec: Name of the codec, whose damage counts.
+        size: Bytes of the payload with its parity.
+        ber: Bit error rate, up to which and some way beyond files should do well.
+        loss: Share of the bits that are lost, likewise.
     """
     damage = DAMAGE.get(codec, DAMAGE["tracks"])
-    rates = tuple(min(0.5, ber * factor) for factor in RANGE)
+    rates = {min(0.5, ber * factor): weight for factor, weight in RANGE.items() if ber}
+    losses = {min(0.95, loss * factor): weight for factor, weight in LOSSES.items() if loss}
 
     @cache
     def cost(ends: tuple[int, ...]) -> float:
-        return price(_plan(ends), damage, rates, size)
+        return price(_plan(ends), damage, rates, losses, size)
 
     codes = len(LONG.rungs)
     best = min((tuple([0] * weaker + [PARTS] * (codes - weaker)) for weaker in range(codes + 1)), key=cost)
@@ -111,25 +130,41 @@ def design(codec: str, ber: float, size: int) -> Plan:
     return _plan(best)
 
 
-def price(plan: Plan, damage: tuple[float, ...], rates: tuple[float, ...], size: int) -> float:
-    """Returns what a plan costs in decibels, parity and flips together.
+def price(
+    plan: Plan, damage: tuple[float, ...], rates: Mapping[float, float], losses: Mapping[float, float], size: int
+) -> float:
+    """Returns what a plan costs in decibels: parity, flips and lost bits.
 
     Arguments:
         plan: The plan.
         damage: :math:`w_i` of each thirty-second of the payload.
-        rates: Bit error rates with the weights of ``RANGE``.
+        rates: Weights of bit error rates.
+        losses: Weights of shares of the bits that are lost.
         size: Bytes of the payload with its parity.
     """
     payload = bisect_right(range(size + 1), size, key=plan.coded_size) - 1
     if payload < 1:
         return math.inf
+    spans = list(plan.spans(payload))
     bounds, sums = np.linspace(0, payload, len(damage) + 1), np.concatenate([[0.0], np.cumsum(damage)])
     added = np.zeros(len(rates))
-    for span in plan.spans(payload):
+    for span in spans:
         edges = np.interp([span.start, span.start + span.size], bounds, sums)
         added += (edges[1] - edges[0]) * np.array([span.residual(rate) for rate in rates])
-    flips = list(RANGE.values()) @ (10 * np.log10(1 + added))
-    return float(DECIBELS_PER_DOUBLING * math.log2(size / payload) + flips)
+    flips = list(rates.values()) @ (10 * np.log10(1 + added))
+    halvings = sum(weight * _halvings(spans, payload, loss) for loss, weight in losses.items())
+    return float(DECIBELS_PER_DOUBLING * (math.log2(size / payload) + halvings) + flips)
+
+
+def _halvings(spans: Sequence[Span], payload: int, loss: float) -> float:
+    """Returns how often the rate is halved, on average, by what is lost with the first block that is not found."""
+    reached, halvings = 1.0, 0.0
+    for span in spans:
+        lost, start = span.lost(loss), span.start
+        for size in span.sizes:
+            halvings += reached * lost * math.log2(payload / max(1, start))
+            reached, start = reached * (1 - lost), start + size
+    return halvings
 
 
 def _plan(ends: tuple[int, ...]) -> Plan:
@@ -157,11 +192,12 @@ def _rung(text: str) -> int:
     return strengths.index(text)
 
 
-def _rate(text: str) -> float:
+def _share(key: str, text: str) -> float:
+    least, most, name = LIMITS[key]
     try:
-        rate = float(text)
+        share = float(text)
     except ValueError:
-        rate = math.nan
-    if not 1e-6 <= rate <= 0.1:
-        raise SpecError(f"expected a bit error rate from 1e-6 to 0.1 for the protection, got {text}")
-    return rate
+        share = math.nan
+    if not least <= share <= most:
+        raise SpecError(f"expected a {name} from {least:g} to {most:g} for the protection, got {text}")
+    return share

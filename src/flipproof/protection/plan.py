@@ -6,6 +6,7 @@ two ladders; what lies behind the last tier is left bare.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -19,6 +20,8 @@ __all__ = ["PARTS", "UNPROTECTED", "Plan", "Span", "Tier"]
 PARTS = 32
 """Tiers end at multiples of one over this share of the payload."""
 MOST_TIERS = 7
+SPARE_CHECKS = 40
+"""How many more parity checks a block has than bits that are found again for certain."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,18 @@ class Span:
         if self.rung is None or self.code is None:
             return ber
         return self.rung.residual(8 * self.sizes[0] + self.code.parity_bits, ber)
+
+    def lost(self, loss: float) -> float:
+        r"""Returns the probability that a block of it is not found again, where a known share of all bits is lost.
+
+        Of n bits with r of parity, r - 40 may be missing; n p are on average, with a deviation of
+        :math:`\sqrt{n p (1 - p)}`. Bare bytes are not.
+        """
+        if self.code is None:
+            return 1.0
+        bits = 8 * self.sizes[0] + self.code.parity_bits
+        left, deviation = self.code.parity_bits - SPARE_CHECKS - bits * loss, math.sqrt(bits * loss * (1 - loss))
+        return math.erfc(left / deviation / math.sqrt(2)) / 2
 
 
 @dataclass(frozen=True)
