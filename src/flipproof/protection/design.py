@@ -42,7 +42,7 @@ DECIBELS_PER_DOUBLING = 2.2
 """What a doubling of the rate gains around 0.1 bits per pixel."""
 RANGE = {0.01: 0.2, 0.1: 0.4, 1.0: 0.6, 3.0: 0.06, 5.0: 0.02}
 """Weights of multiples of the design bit error rate."""
-LOSSES = {0.5: 0.4, 1.0: 0.6, 1.5: 0.15, 2.0: 0.04, 3.0: 0.02}
+LOSSES = {0.5: 0.4, 1.0: 0.6, 1.5: 0.2, 2.0: 0.06, 3.0: 0.02}
 """Weights of multiples of the design loss: of a few dozen packets, now and then twice as many are lost as usual."""
 LIMITS = {"ber": (1e-6, 0.1, "bit error rate"), "loss": (0.01, 0.5, "loss")}
 """What a plan can be designed for: from, to, and its name."""
