@@ -328,7 +328,7 @@ def test_the_price_of_lost_bits_is_that_of_the_formula():
 
 
 @pytest.mark.parametrize("rung", LONG.rungs, ids=lambda rung: rung.title)
-@pytest.mark.parametrize("size", [150, 900])
+@pytest.mark.parametrize("size", [150, 450])
 def test_lost_bits_are_found_about_as_often_as_is_said(rung, size):
     """A block in ten or less is said to stay lost: no more than half do; nine in ten, thirty bits added: half or more.
 
