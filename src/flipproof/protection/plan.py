@@ -20,7 +20,7 @@ __all__ = ["PARTS", "UNPROTECTED", "Plan", "Span", "Tier"]
 PARTS = 32
 """Tiers end at multiples of one over this share of the payload."""
 MOST_TIERS = 7
-SPARE_CHECKS = 40
+MARGIN = 40
 """How many more parity checks a block has than bits that are found again for certain."""
 
 
@@ -78,7 +78,7 @@ class Span:
         if self.code is None:
             return 1.0
         bits = 8 * self.sizes[0] + self.code.parity_bits
-        left, deviation = self.code.parity_bits - SPARE_CHECKS - bits * loss, math.sqrt(bits * loss * (1 - loss))
+        left, deviation = self.code.parity_bits - MARGIN - bits * loss, math.sqrt(bits * loss * (1 - loss))
         return math.erfc(left / deviation / math.sqrt(2)) / 2
 
 
