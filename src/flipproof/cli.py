@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from typer.exceptions import TyperException
 
@@ -17,6 +16,9 @@ from flipproof.errors import FlipproofError, SpecError
 from flipproof.study.cli import app as study
 from flipproof.train.cli import app as train
 from flipproof.weights.cli import app as weights
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 __all__ = ["app", "main"]
 
@@ -208,6 +210,8 @@ def _distinct(source: Path, target: Path) -> None:
 
 def _busy(what: str) -> Progress:
     """Returns a line for terminals that says what goes on, and for how long; a context manager."""
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
     columns = SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn()
     line = Progress(*columns, console=err, transient=True, disable=not err.is_terminal)
     line.add_task(what, total=None)

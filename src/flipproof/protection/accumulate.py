@@ -102,10 +102,10 @@ class RepeatAccumulate(ByteCode):
         data, flips = received[:, :length].copy(), np.zeros(len(received), np.int64)
         failed = np.zeros(len(received), bool)
         for index, block in enumerate(received):
-            evidence = _evidence(checks, block, None if llr is None else llr[index])
-            word = _fill(checks, block, np.flatnonzero(evidence == 0))
+            given = None if llr is None else llr[index]
+            word = None if given is None else _fill(checks, block, np.flatnonzero(given == 0))
             if word is None:
-                word = _believe(checks, evidence, self.iterations)
+                word = _believe(checks, _evidence(checks, block, given), self.iterations)
             failed[index] = word is None
             if word is not None:
                 data[index], flips[index] = word[:length], np.count_nonzero(word != block)
